@@ -1,0 +1,27 @@
+"""ALBERT (Lan et al. 2020): embeddings of their own width, and layers that share weights in groups."""
+
+from torch import Tensor
+from transformers import AlbertModel
+
+from exitnas.backbones.base import Context
+from exitnas.backbones.bert import BertBackbone
+
+
+class AlbertBackbone(BertBackbone):
+    """`AlbertModel`, layer by layer.
+
+    Layer i runs group floor(i * groups / E), whose weights all layers of that group share. A group with several inner
+    layers counts as one layer, as in the config's `num_hidden_layers`.
+    """
+
+    family = "albert"
+    encoder_class = AlbertModel
+
+    def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
+        embedded = super().start(input_ids, token_type_ids, mask)
+        return self.encoder.encoder.embedding_hidden_mapping_in(embedded)
+
+    def layer(self, index: int, hidden: Tensor, context: Context) -> Tensor:
+        # The division is written as in the stock model: another order of operations can round to another group.
+        group = int(index / (self.num_layers / self.config.num_hidden_groups))
+        return self.encoder.encoder.albert_layer_groups[group](hidden, context.per_sample.get("attention"))

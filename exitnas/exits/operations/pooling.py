@@ -1,0 +1,54 @@
+"""Poolings from tokens to one vector (LECO section 4; Gong et al. 2018)."""
+
+import torch
+from torch import Tensor, nn
+
+from exitnas.exits.operations.base import Pooling, lowest
+
+
+class ClsPooling(Pooling):
+    """The first token."""
+
+    first_token_only = True
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+class MaxPooling(Pooling):
+    """Element-wise maximum over real tokens."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.masked_fill(~mask.unsqueeze(-1), lowest(x.dtype)).amax(1)
+
+
+class AveragePooling(Pooling):
+    """Mean over real tokens."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weight = mask.to(x.dtype)
+        weight = weight / weight.sum(1, keepdim=True)
+        return torch.bmm(weight.unsqueeze(1), x.masked_fill(~mask.unsqueeze(-1), 0.0)).squeeze(1)
+
+    def macs(self, tokens: int) -> int:
+        return tokens * self.width
+
+
+class SelfAttentionPooling(Pooling):
+    """Softmax-weighted mean; the weight of a token is its dot product with a learned query, over sqrt(d).
+
+    LECO names `sa_pool` without a formula. One query vector is the smallest form; starting at zero it starts out as
+    the average pooling.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.query = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        score = (x @ self.query) / self.width**0.5
+        weight = score.masked_fill(~mask, lowest(x.dtype)).softmax(1)
+        return torch.bmm(weight.unsqueeze(1), x.masked_fill(~mask.unsqueeze(-1), 0.0)).squeeze(1)
+
+    def macs(self, tokens: int) -> int:
+        return 2 * tokens * self.width

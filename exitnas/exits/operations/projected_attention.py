@@ -1,0 +1,25 @@
+"""Attention with a learned bilinear score (LECO appendix A, mha_pdot)."""
+
+import torch
+from torch import Tensor, nn
+
+from exitnas.exits.operations.attention import MultiHeadAttention, attend, join_heads, split_heads
+
+
+class ProjectedAttention(MultiHeadAttention):
+    """Heads whose score is a projected dot product, query^T W key / sqrt(h), W one [h, h] matrix per head.
+
+    LECO's appendix A names `mha_pdot` among the learned operations without defining it; this reading, "projected
+    dot product", is ours. W starts as the identity, so the operation starts out as plain multi-head attention; the table gives it 4 heads.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__(width, heads)
+        self.score = nn.Parameter(torch.eye(width // heads).repeat(heads, 1, 1))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        query, key, value = split_heads(self.query_key_value(x), self.heads)
+        return self.output(join_heads(attend(query @ self.score, key, value, mask)))
+
+    def macs(self, tokens: int) -> int:
+        return super().macs(tokens) + tokens * self.width**2 // self.heads

@@ -1,0 +1,119 @@
+"""The search: a flat loop that alternates architecture and weight steps and ends with a genotype."""
+
+from itertools import cycle
+from time import perf_counter
+from typing import Any
+
+from exitnas import __version__
+from exitnas.exits.exit import exit_costs
+from exitnas.exits.genotype import Genotype, Origin
+from exitnas.reporting.progress import Reporter
+from exitnas.reporting.tensorboard import Scalars
+from exitnas.search.settings import SearchSettings
+from exitnas.search.state import SearchState
+from exitnas.search.steps import architecture_step, weight_step
+from exitnas.supernet.discretize import decisions, discretize, undecided_warning
+from exitnas.supernet.space import SearchSpace, load_space
+from exitnas.training.batches import shuffled
+from exitnas.training.device import seeded, to_device
+from exitnas.training.evaluation import all_logits, exit_scores, summarize
+from exitnas.training.runs import Run, data_record
+from exitnas.training.schedules import linear
+from exitnas.training.setup import Setup, prepare
+
+
+def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, Any]:
+    """Search exits and write the run directory: config, history, TensorBoard, genotype, summary.
+
+    A space with a single point (`linear`, `mha`) has nothing to search: its genotype is written at once.
+
+    Returns:
+        The summary: `run, genotype, avg, best, exits, seconds`, and `decisions`, `warning`, `costs`. Scores are those
+        of the supernet on dev, None when nothing was searched.
+
+    Raises:
+        ExitnasError: bad data, an unreachable source, or a loss that is not finite.
+    """
+    space = load_space(settings.space)
+    setup = prepare(settings)
+    run.write_config("search", settings.model_dump(mode="json"), data_record(setup.data))
+    report.line(f"data: {setup.data.source} {setup.data.sizes}")
+    began = perf_counter()
+    if space.exits() == 1:
+        layers, hidden = setup.config.num_hidden_layers, setup.config.hidden_size
+        genotype = space.only_genotype(settings.backbone, layers, hidden, origin(setup, settings))
+        scores = None
+    else:
+        with seeded(settings.seed):
+            genotype, scores = _search(setup, settings, space, run, report)
+    genotype.save(run.path / "genotype.json")
+    warning = undecided_warning(genotype)
+    summary = {
+        "run": str(run.path),
+        "genotype": str(run.path / "genotype.json"),
+        **({"exits": None, "avg": None, "best": None} if scores is None else summarize(scores)),
+        "seconds": round(perf_counter() - began, 2),
+        "decisions": decisions(genotype),
+        "warning": warning,
+        "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
+    }
+    run.write_summary(summary)
+    return summary
+
+
+def _search(
+    setup: Setup, settings: SearchSettings, space: SearchSpace, run: Run, report: Reporter
+) -> tuple[Genotype, list[float]]:
+    state = SearchState.start(setup, settings, space)
+    scalars = Scalars(run.path / "tb")
+    per_epoch = -(-((len(setup.train) + 1) // 2) // settings.batch_size)
+    total = per_epoch * settings.epochs
+    scores: list[float] = []
+    scalars.architecture(0, state.supernet.architecture)
+    while state.epoch < settings.epochs:
+        if settings.split == "epoch" or state.epoch == 0:
+            state.split(len(setup.train))
+        first, second = (shuffled(setup.train, half, settings.batch_size, state.generator) for half in state.halves)
+        searching = state.epoch >= settings.arch_warmup_epochs
+        losses: dict[str, list[float]] = {"weights": [], "architecture": []}
+        pairs = zip(first, cycle(second), strict=False)
+        for rows, other_rows in report.track(pairs, f"search epoch {state.epoch + 1}/{settings.epochs}", len(first)):
+            if searching:
+                batch = to_device(setup.train.batch(other_rows), setup.device)
+                losses["architecture"].append(architecture_step(state, batch, settings.precision))
+            batch = to_device(setup.train.batch(rows), setup.device)
+            factor = linear(state.step, total, settings.warmup)
+            losses["weights"].append(weight_step(state, batch, settings.precision, factor, settings.clip))
+        state.epoch += 1
+
+        logits = all_logits(state.supernet, setup.dev, settings.batch_size, setup.device, settings.precision)
+        scores = exit_scores(logits, setup.data.dev, setup.spec)
+        result = summarize(scores)
+        means = {name: sum(values) / len(values) for name, values in losses.items() if values}
+        run.log(epoch=state.epoch, step=state.step, split="dev", loss=means, **result)
+        scalars.add(state.step, **{f"loss__{name}": value for name, value in means.items()})
+        scalars.exits(state.step, "dev", scores, result["avg"], result["best"])
+        scalars.architecture(state.step, state.supernet.architecture)
+        report.line(
+            f"search epoch {state.epoch}/{settings.epochs}: loss {means['weights']:.3f}, "
+            f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"
+        )
+    scalars.close()
+    found = discretize(state.supernet.architecture, settings.backbone, state.supernet.backbone.hidden_size, origin(setup, settings))
+    return found, scores
+
+
+
+
+def origin(setup: Setup, settings: SearchSettings) -> Origin:
+    """What the genotype records of the search; nothing that differs between two equal runs."""
+    values = settings.model_dump(mode="json", exclude={"task", "backbone", "data_dir", "space", "seed", "offline"})
+    return Origin(
+        task=settings.task,
+        data_dir=settings.data_dir,
+        data_source=setup.data.source,
+        space=settings.space,
+        seed=settings.seed,
+        exitnas_version=__version__,
+        settings=values,
+    )

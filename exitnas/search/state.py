@@ -1,0 +1,83 @@
+"""All state of the search loop in one place: what it holds is all that must be saved to go on exactly."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from exitnas.search.settings import SearchSettings
+from exitnas.supernet.space import SearchSpace
+from exitnas.supernet.supernet import Supernet
+from exitnas.training.optimizers import architecture_optimizer, assert_partition, weight_optimizer
+from exitnas.training.setup import Setup
+
+
+@dataclass
+class SearchState:
+    """State of a search.
+
+    Attributes:
+        supernet: backbone, mixed exits and architecture parameters.
+        weights: optimizer of backbone and exits.
+        architecture: optimizer of the architecture parameters.
+        generator: draws splits and orders; dropout draws from torch's global generator, saved with it.
+        epoch, step: epochs and weight steps completed.
+        halves: rows of D1 and D2.
+    """
+
+    supernet: Supernet
+    weights: torch.optim.AdamW
+    architecture: torch.optim.AdamW
+    generator: torch.Generator
+    epoch: int = 0
+    step: int = 0
+    halves: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+
+    @classmethod
+    def start(cls, setup: Setup, settings: SearchSettings, space: SearchSpace) -> "SearchState":
+        """A fresh state; initial weights come from torch's global generator."""
+        supernet = Supernet(setup.fresh_backbone(), space, setup.spec.num_labels).to(setup.device).train()
+        weights = weight_optimizer(
+            supernet.backbone,
+            supernet.exits,
+            lr=settings.lr,
+            exit_lr=settings.exit_lr,
+            weight_decay=settings.weight_decay,
+        )
+        architecture = architecture_optimizer(
+            supernet.architecture, lr=settings.arch_lr, weight_decay=settings.arch_weight_decay
+        )
+        assert_partition(supernet, weights, architecture)
+        return cls(supernet, weights, architecture, torch.Generator().manual_seed(settings.seed))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors and plain values."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "weights": self.weights.state_dict(),
+            "architecture": self.architecture.state_dict(),
+            "generator": self.generator.get_state(),
+            "torch_generator": torch.get_rng_state(),
+            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "epoch": self.epoch,
+            "step": self.step,
+            "halves": self.halves,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        self.supernet.load_state_dict(saved["supernet"])
+        self.weights.load_state_dict(saved["weights"])
+        self.architecture.load_state_dict(saved["architecture"])
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch_generator"])
+        if saved["cuda_generators"]:
+            torch.cuda.set_rng_state_all(saved["cuda_generators"])
+        self.epoch, self.step = saved["epoch"], saved["step"]
+        self.halves = (list(saved["halves"][0]), list(saved["halves"][1]))
+
+    def split(self, rows: int) -> None:
+        """Draw D1 and D2, 1:1 (LECO 6.3); an odd row goes to D1."""
+        order = torch.randperm(rows, generator=self.generator).tolist()
+        middle = (rows + 1) // 2
+        self.halves = (order[:middle], order[middle:])

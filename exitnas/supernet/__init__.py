@@ -1,0 +1,1 @@
+"""The DARTS supernet: every candidate exit at once, and the discretizer that chooses."""

@@ -1,0 +1,93 @@
+"""From architecture parameters to a genotype, and how far the search decided."""
+
+from math import log
+from typing import Any
+
+from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
+from exitnas.exits.operations import EDGES
+from exitnas.supernet.architecture import Architecture
+
+#: A choice counts as decided when its probability exceeds this multiple of the uniform probability 1/n.
+DECIDED = 1.6
+
+
+def discretize(architecture: Architecture, backbone: str, hidden_size: int, origin: Origin) -> Genotype:
+    """Arg-max per edge (LECO 3.2); ties go to the candidate listed first.
+
+    If both encoder edges would be null, the edge whose null is weaker takes its best other operation, and the
+    genotype's `repaired` names it.
+    """
+    probabilities = architecture.probabilities()
+    exits = tuple(_choose(edges) for edges in probabilities)
+    return Genotype(
+        backbone=backbone,
+        layers=architecture.layers,
+        hidden_size=hidden_size,
+        width=architecture.space.width,
+        exits=exits,
+        probabilities=probabilities,
+        origin=origin,
+    )
+
+
+def _best(probabilities: dict[str, float]) -> str:
+    return max(probabilities, key=lambda name: probabilities[name])
+
+
+def _choose(edges: dict[str, dict[str, float]]) -> ExitGenotype:
+    chosen = {edge: _best(edges[edge]) for edge in EDGES}
+    repaired = None
+    if chosen["encoder_1"] == chosen["encoder_2"] == "null":
+        able = [edge for edge in ("encoder_1", "encoder_2") if len(edges[edge]) > 1]
+        repaired = min(able, key=lambda edge: edges[edge]["null"])
+        others = {name: value for name, value in edges[repaired].items() if name != "null"}
+        chosen[repaired] = _best(others)
+    return ExitGenotype(
+        activation_in=chosen["activation_in"],
+        encoder=(chosen["encoder_1"], chosen["encoder_2"]),
+        pooling=chosen["pooling"],
+        activation_out=chosen["activation_out"],
+        repaired=repaired,  # type: ignore[arg-type]
+    )
+
+
+def decisions(genotype: Genotype) -> list[dict[str, Any]]:
+    """How decided every choice of a searched genotype is, one row per layer and edge with more than one candidate.
+
+    Keys: `layer` (1-based), `edge`, `chosen`, `probability`, `uniform` (1/n), `margin` (over the runner-up, negative
+    for a repaired edge), `entropy` (nats, over log n: 1 is undecided, 0 is certain), `decided`.
+    """
+    rows = []
+    for layer, edges in enumerate(genotype.probabilities or (), start=1):
+        for edge, candidates in edges.items():
+            count = len(candidates)
+            if count < 2:
+                continue
+            chosen = genotype.exits[layer - 1].operation(edge)
+            runner_up = max(value for name, value in candidates.items() if name != chosen)
+            entropy = -sum(value * log(value) for value in candidates.values() if value > 0) / log(count)
+            rows.append(
+                {
+                    "layer": layer,
+                    "edge": edge,
+                    "chosen": chosen,
+                    "probability": candidates[chosen],
+                    "uniform": 1 / count,
+                    "margin": candidates[chosen] - runner_up,
+                    "entropy": entropy,
+                    "decided": candidates[chosen] >= DECIDED / count,
+                }
+            )
+    return rows
+
+
+def undecided_warning(genotype: Genotype) -> str | None:
+    """A sentence when most choices are barely more than the uniform start, None otherwise."""
+    rows = decisions(genotype)
+    weak = [row for row in rows if not row["decided"]]
+    if not rows or 2 * len(weak) <= len(rows):
+        return None
+    return (
+        f"{len(weak)} of {len(rows)} choices are below {DECIDED} times the uniform probability, which is close to noise: "
+        "search longer or raise --arch-lr (with Adam a parameter moves at most about the learning rate per step)"
+    )

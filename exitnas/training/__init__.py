@@ -1,0 +1,1 @@
+"""What search and retraining share: batches, optimizers, schedules, evaluation, the run directory, retraining."""

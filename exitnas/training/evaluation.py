@@ -1,0 +1,55 @@
+"""Scores of every exit from one pass over a split."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exitnas.tasks.data import Split
+from exitnas.tasks.metrics import score_exits
+from exitnas.tasks.spec import TaskSpec
+from exitnas.training.batches import Encoded, by_length
+from exitnas.training.device import backbone_precision, to_device
+
+
+def forward(model: Any, batch: dict[str, Tensor], precision: str) -> list[Tensor]:
+    """Logits `[B, C]` of every exit of a supernet or a multi-exit model; the backbone alone in `precision`."""
+    ids = batch["input_ids"]
+    with backbone_precision(ids.device, precision):
+        states, mask = model.backbone(ids, batch["attention_mask"], batch.get("token_type_ids"))
+    return model.exit_logits(states, mask)
+
+
+@torch.inference_mode()
+def all_logits(model: Any, data: Encoded, batch_size: int, device: torch.device, precision: str = "fp32") -> Tensor:
+    """Logits `[N, E, C]` of every exit for every row, on the CPU, rows in the split's order; model in eval mode."""
+    training = model.training
+    model.eval()
+    parts, order = [], []
+    for indices in by_length(data, batch_size):
+        batch = to_device(data.batch(indices), device)
+        parts.append(torch.stack(forward(model, batch, precision), dim=1).float().cpu())
+        order += indices
+    model.train(training)
+    logits = torch.cat(parts)
+    back = torch.empty(len(order), dtype=torch.long)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return logits[back].clone()
+
+
+def predictions(logits: Tensor, regression: bool) -> np.ndarray:
+    """`[E, N]`: classes, or values for regression, from logits `[N, E, C]`."""
+    values = logits.squeeze(-1) if regression else logits.argmax(-1)
+    return values.T.numpy()
+
+
+def exit_scores(logits: Tensor, split: Split, spec: TaskSpec) -> list[float]:
+    """The task's metric of every exit from logits `[N, E, C]`."""
+    return score_exits(spec.metric, predictions(logits, spec.regression), np.asarray(split.labels), split.parts)
+
+
+def summarize(scores: list[float]) -> dict[str, Any]:
+    """`exits`, `avg` over exits, `best` exit's score and which exit that is (1-based) (LECO 6.4)."""
+    best = int(np.argmax(scores))
+    return {"exits": scores, "avg": float(np.mean(scores)), "best": scores[best], "best_exit": best + 1}

@@ -1,0 +1,97 @@
+"""Retraining: a fresh backbone and the exits of a genotype, from scratch, checkpoint by AVG on dev (LECO 6.3)."""
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from exitnas import __version__
+from exitnas.exits.exit import exit_costs
+from exitnas.exits.genotype import Genotype
+from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.saving import save_model
+from exitnas.objectives import OBJECTIVES
+from exitnas.reporting.progress import Reporter
+from exitnas.reporting.tensorboard import Scalars
+from exitnas.training.device import seeded
+from exitnas.training.evaluation import all_logits, exit_scores, summarize
+from exitnas.training.fit import fit
+from exitnas.training.runs import Run, data_record
+from exitnas.training.settings import RetrainSettings
+from exitnas.training.setup import Setup, prepare
+
+
+def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Reporter) -> dict[str, Any]:
+    """Train the exits of `genotype` on a fresh backbone and write the run directory.
+
+    With several seeds, every seed trains its own model; the one with the best AVG on dev is saved.
+
+    Returns:
+        The summary: `task, metric, split, exits, avg, best` (test, the mean over seeds), `std` of avg and best over
+        seeds, `seeds` with every seed's scores, `costs` per exit, `seconds`.
+
+    Raises:
+        UsageError: the genotype does not fit the backbone.
+        ExitnasError: bad data, an unreachable source, or a loss that is not finite.
+    """
+    setup = prepare(settings)
+    genotype.check_fits(setup.config.num_hidden_layers, setup.config.hidden_size, settings.backbone)
+    run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
+    genotype.save(run.path / "genotype.json")
+    report.line(f"data: {setup.data.source} {setup.data.sizes}")
+    began = perf_counter()
+    results: list[dict[str, Any]] = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        with seeded(seed):
+            model, result = _one_seed(setup, settings, genotype, seed, run, report)
+        if not results or result["dev"]["avg"] > max(other["dev"]["avg"] for other in results):
+            save_model(model, setup.tokenizer, run.path / "model")
+        results.append(result)
+    summary = {
+        "run": str(run.path),
+        "model": str(run.path / "model"),
+        "task": setup.spec.name,
+        "metric": setup.spec.metric,
+        "split": "test",
+        "objective": settings.objective,
+        **_over_seeds(results),
+        "seeds": results,
+        "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
+        "seconds": round(perf_counter() - began, 2),
+    }
+    run.write_summary(summary)
+    return summary
+
+
+def _one_seed(
+    setup: Setup, settings: RetrainSettings, genotype: Genotype, seed: int, run: Run, report: Reporter
+) -> tuple[MultiExitModel, dict[str, Any]]:
+    backbone = setup.fresh_backbone()
+    model = MultiExitModel.assemble(
+        backbone, genotype, setup.spec, max_length=settings.max_length, version=__version__
+    ).to(setup.device)
+    scalars = Scalars(run.path / "tb" / f"seed_{seed}")
+    fit(model, setup, settings, OBJECTIVES.create(settings.objective), seed, run, scalars, report)
+    scalars.close()
+    result: dict[str, Any] = {"seed": seed}
+    for name in ("dev", "test"):
+        encoded, split = setup.split(name)
+        logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)
+        result[name] = summarize(exit_scores(logits, split, setup.spec))
+    report.line(f"seed {seed}: test avg {100 * result['test']['avg']:.1f}, best {100 * result['test']['best']:.1f}")
+    return model, result
+
+
+def _over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean test scores over seeds; `std` is the sample deviation, None for a single seed."""
+    tests = [result["test"] for result in results]
+    exits = np.mean([test["exits"] for test in tests], axis=0).tolist()
+    averages = [test["avg"] for test in tests]
+    bests = [test["best"] for test in tests]
+    several = len(results) > 1
+    return {
+        "exits": exits,
+        "avg": float(np.mean(averages)),
+        "best": float(np.mean(bests)),
+        "std": {"avg": float(np.std(averages, ddof=1)), "best": float(np.std(bests, ddof=1))} if several else None,
+    }

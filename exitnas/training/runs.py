@@ -1,0 +1,99 @@
+"""The run directory: what a job writes, where, and when."""
+
+import json
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from exitnas import __version__
+from exitnas.errors import UsageError
+from exitnas.files import write_json, write_text
+
+#: Everything a run may write into its directory; `--overwrite` removes these and nothing else.
+CONTENTS = (
+    "config.json",
+    "genotype.json",
+    "genotype.dot",
+    "genotype.svg",
+    "history.jsonl",
+    "tb",
+    "checkpoint",
+    "model",
+    "summary.json",
+)
+
+
+class Run:
+    """A run directory.
+
+    Attributes:
+        path: the directory.
+        history: what was evaluated so far, one dictionary per line of `history.jsonl`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.history: list[dict[str, Any]] = []
+
+    @classmethod
+    def create(cls, path: Path | str, *, overwrite: bool = False) -> "Run":
+        """Make the directory, refusing one that already holds a run.
+
+        Raises:
+            UsageError: the directory holds a run and `overwrite` is False, or the path is a file.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"--output {path}: is a file, expected a folder")
+        present = [name for name in CONTENTS if (path / name).exists()]
+        if present and not overwrite:
+            raise UsageError(
+                f"--output {path}: already holds a run ({', '.join(present)}); choose another folder or pass --overwrite"
+            )
+        for name in present:
+            target = path / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    def write_config(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> None:
+        """`config.json`: every setting, where the data came from, and the versions that matter."""
+        libraries = ("torch", "transformers", "accelerate", "numpy", "pydantic")
+        versions = {"exitnas": __version__, "python": platform.python_version()}
+        versions |= {name: version(name) for name in libraries}
+        write_json(
+            self.path / "config.json", {"command": command, "settings": settings, "data": data, "versions": versions}
+        )
+
+    def log(self, **values: Any) -> None:
+        """Add one line to `history.jsonl`."""
+        self.history.append(values)
+        write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """`summary.json`: what `--json` prints. Written last: a run that has it is complete."""
+        write_json(self.path / "summary.json", summary)
+
+
+def data_record(data: Any) -> dict[str, Any]:
+    """What a run records of its data: source, sizes, notes."""
+    return {"source": data.source, "sizes": data.sizes, "notes": list(data.notes)}
+
+
+def model_directory(path: Path | str) -> Path:
+    """The model directory behind a model argument, which may be a run directory or its `model/`.
+
+    Raises:
+        UsageError: there is no model.
+    """
+    path = Path(path)
+    for candidate in (path / "model", path):
+        if (candidate / "model.safetensors").is_file() and (candidate / "config.json").is_file():
+            return candidate
+    if not path.exists():
+        raise UsageError(f"{path}: no such folder; expected a run directory of `exitnas retrain` or its model/")
+    if (path / "genotype.json").is_file():
+        raise UsageError(f"{path}: holds a search, not a model; run `exitnas retrain {path / 'genotype.json'}` first")
+    raise UsageError(f"{path}: holds no model (model.safetensors and config.json); expected a run of `exitnas retrain`")

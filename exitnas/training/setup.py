@@ -1,0 +1,73 @@
+"""What a run starts from: the data, tokenized, and the backbone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from exitnas.backbones.base import Backbone
+from exitnas.backbones.loading import load_backbone, load_config, load_tokenizer
+from exitnas.tasks import get_task
+from exitnas.tasks.data import Split, TaskData
+from exitnas.tasks.loading import load_task
+from exitnas.tasks.spec import TaskSpec
+from exitnas.training.batches import Encoded, encode
+from exitnas.training.device import choose_device
+from exitnas.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything a run reads and nothing it changes.
+
+    Attributes:
+        data: the task's splits as text.
+        train, dev, test: the same splits, tokenized.
+        tokenizer: of the backbone.
+        config: transformers config of the backbone.
+        device: where to compute.
+    """
+
+    settings: TrainingSettings
+    data: TaskData
+    train: Encoded
+    dev: Encoded
+    test: Encoded
+    tokenizer: Any
+    config: Any
+    device: torch.device
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+        return self.data.spec
+
+    def split(self, name: str) -> tuple[Encoded, Split]:
+        """Tokenized and plain rows of `"dev"` or `"test"`."""
+        return {"dev": (self.dev, self.data.dev), "test": (self.test, self.data.test)}[name]
+
+    def fresh_backbone(self) -> Backbone:
+        """The backbone with its pretrained weights, on the device, in training mode."""
+        backbone = load_backbone(self.settings.backbone, offline=self.settings.offline)
+        return backbone.to(self.device).train()
+
+
+def prepare(settings: TrainingSettings) -> Setup:
+    """Load and tokenize the data; check that backbone and device exist before any work is done."""
+    spec = get_task(settings.task)
+    device = choose_device(settings.device)
+    config = load_config(settings.backbone, offline=settings.offline)
+    tokenizer = load_tokenizer(settings.backbone, offline=settings.offline)
+    data = load_task(
+        spec,
+        data_dir=settings.data_dir,
+        offline=settings.offline,
+        split_seed=settings.split_seed,
+        limit_train=settings.limit_train,
+        limit_eval=settings.limit_eval,
+    )
+    train, dev, test = (
+        encode(split, tokenizer, settings.max_length, data.spec.regression)
+        for split in (data.train, data.dev, data.test)
+    )
+    return Setup(settings, data, train, dev, test, tokenizer, config, device)

@@ -1,0 +1,100 @@
+"""A user's own data described by a YAML file."""
+
+import pytest
+
+from exitnas.errors import ExitnasError, UsageError
+from exitnas.tasks import get_task
+from exitnas.tasks.loading import load_task
+
+MINIMAL = "files: {train: train.csv}\ntext: body\nlabel: queue\n"
+ROWS = "body,queue\n" + "".join(f"ticket {i},{('10', '9', 'n/a')[i % 3] if i % 2 else '9'}\n" for i in range(40))
+NUMERIC = "body,queue\n" + "".join(f"ticket {i},{('10', '9')[i % 2]}\n" for i in range(40))
+
+
+def write(folder, text, train=ROWS):
+    (folder / "train.csv").write_text(train)
+    (folder / "mine.yaml").write_text(text)
+    return str(folder / "mine.yaml")
+
+
+def test_only_a_training_file(tmp_path):
+    spec = get_task(write(tmp_path, MINIMAL))
+    assert (spec.name, spec.metric, spec.labels) == ("mine", "accuracy", None)
+    data = load_task(spec)
+    assert data.spec.labels == ("10", "9", "n/a")
+    assert data.spec.num_labels == 3
+    assert data.sizes == {"train": 32, "dev": 4, "test": 4}
+    assert data.source == f"files in {tmp_path}"
+
+
+def test_numeric_labels_are_names_sorted_as_numbers(tmp_path):
+    data = load_task(get_task(write(tmp_path, MINIMAL, NUMERIC)))
+    assert data.spec.labels == ("9", "10")
+    everything = zip(data.train.texts, data.train.labels, strict=True)
+    assert all(label == 1 - int(text.split()[1]) % 2 for text, label in everything)
+
+
+def test_all_files_a_pair_and_given_labels(tmp_path):
+    text = "name: q\nfiles: {train: a.jsonl, validation: b.jsonl, test: a.jsonl}\ntext: [x, y]\nlabel: z\n"
+    rows = '{"x": "1", "y": "2", "z": "no"}\n{"x": "3", "y": "4", "z": "yes"}\n'
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text(rows)
+    data = load_task(get_task(write(tmp_path, text + "labels: ['yes', 'no']\nmetric: acc_f1\n")))
+    assert data.train.pairs == ["2", "4"]
+    assert data.train.labels == [1, 0]
+    assert data.sizes == {"train": 2, "dev": 2, "test": 2}
+
+
+def test_regression(tmp_path):
+    rows = "body,queue\n" + "".join(f"ticket {i},{i / 2}\n" for i in range(10))
+    data = load_task(get_task(write(tmp_path, MINIMAL + "type: regression\n", rows)))
+    assert data.spec.metric == "pearson_spearman"
+    assert data.spec.num_labels == 1
+    assert data.train.labels == [int(text.split()[1]) / 2 for text in data.train.texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "metrics: accuracy\n", r"metrics: unknown key; did you mean metric\?"),
+        ("files: {train: train.csv}\ntext: body\nlable: queue\n", r"lable: unknown key; did you mean label\?"),
+        (MINIMAL.replace("{train", "{trian: x, train"), r"files.trian: unknown key; did you mean train\?"),
+        (MINIMAL.replace("label: queue\n", ""), r"label: required, but not given"),
+        (MINIMAL + "metric: acuracy\n", r"metric: unknown metric 'acuracy'; did you mean accuracy\?"),
+        (MINIMAL + "metric: pearson_spearman\n", r"does not fit a classification task; use one of accuracy"),
+        (MINIMAL + "type: regression\nmetric: f1\n", r"does not fit a regression task; use one of pearson_spearman"),
+        (MINIMAL + "labels: [yes, no]\n", r"labels: YAML reads yes, no"),
+        (MINIMAL + "labels: [a, b, c]\nmetric: f1\n", r"f1 needs exactly two labels, got 3"),
+        (MINIMAL + "labels: [a]\n", r"expected at least two different names"),
+        (MINIMAL.replace("body", "[a, b, c]"), r"text: .*at most 2"),
+        (MINIMAL.replace("body", "queue"), r"every column can be used once only"),
+        ("files: [\n", r"mine\.yaml: line \d: not valid YAML"),
+        ("- a\n", r"expected keys name, files, text, label, got list"),
+        ("", r"expected keys name, files, text, label, got NoneType"),
+    ],
+)
+def test_wrong_yaml(text, message, tmp_path):
+    with pytest.raises(ExitnasError, match=message) as error:
+        get_task(write(tmp_path, text))
+    assert str(error.value).startswith(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        get_task(str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(ExitnasError, match=r"gone\.csv: no such file"):
+        load_task(get_task(write(tmp_path, MINIMAL.replace("train.csv", "gone.csv"))))
+    with pytest.raises(ExitnasError, match=r"expected a file ending in .csv, .tsv, .jsonl, .parquet, got .yaml"):
+        load_task(get_task(write(tmp_path, MINIMAL.replace("train.csv", "mine.yaml"))))
+
+
+def test_labels_that_do_not_fit(tmp_path):
+    with pytest.raises(ExitnasError, match=r"f1 needs exactly two labels, the training data has 3"):
+        load_task(get_task(write(tmp_path, MINIMAL + "metric: f1\n")))
+    (tmp_path / "dev.csv").write_text("body,queue\nhello,11\n")
+    text = MINIMAL.replace("train.csv", "train.csv, validation: dev.csv")
+    with pytest.raises(ExitnasError, match=r"dev\.csv: line 2: column 'queue': expected one of 9, 10, got '11'"):
+        load_task(get_task(write(tmp_path, text, NUMERIC)))
+    with pytest.raises(ExitnasError, match="at least two classes in column 'queue', got 1"):
+        load_task(get_task(write(tmp_path, MINIMAL, "body,queue\na,1\nb,1\n")))
