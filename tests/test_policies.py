@@ -106,6 +106,12 @@ def test_cobee(tau, patience, layer, prediction):
     assert (outcome.exits.tolist(), outcome.predictions.tolist()) == ([layer], [prediction])
 
 
+def test_cobee_starts_again_after_a_disagreement():
+    # disagreements 0.3, 0.7, 0.05, 0.35: with tau 0.32 the counter reads 0 1 0 1 0
+    logits = from_probabilities([0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.25, 0.75], [0.6, 0.4])
+    assert leaves("cobee", logits, tau=0.32, patience=2) == [5]
+
+
 def test_cobee_compares_the_later_exits_favourite():
     # favourite of exit 2 is class 1: |0.6 - 0.3| = 0.3; class 0 differs by 0.4, class 2 by 0.1
     logits = from_probabilities([0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [1 / 3, 1 / 3, 1 / 3])

@@ -73,7 +73,7 @@ def test_local_csv_with_the_columns_of_the_hub_loads(name, by_number, tmp_path):
 
 
 def test_unknown_task_names_the_nearest():
-    with pytest.raises(UsageError, match=r"unknown task 'mrcp': did you mean mrpc\?.*bbc-news"):
+    with pytest.raises(UsageError, match=r"unknown task 'mrcp': did you mean mrpc or trec\?.*bbc-news"):
         get_task("mrcp")
 
 

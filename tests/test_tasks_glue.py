@@ -93,7 +93,9 @@ def test_mnli_test_has_both_parts(tmp_path):
     data = load_task(get_task("mnli"), data_dir=str(tmp_path))
     assert data.sizes == {"train": 20, "dev": 20, "test": 20}
     assert set(data.test.parts) == {"matched", "mismatched"}
-    assert all((part == "matched") == text.startswith("A") for text, part in zip(data.test.texts, data.test.parts))
+    assert all(
+        (part == "matched") == text.startswith("A") for text, part in zip(data.test.texts, data.test.parts, strict=True)
+    )
     assert set(data.train.labels) == {0}
 
 

@@ -57,7 +57,10 @@ def test_regression(tmp_path):
     ("text", "message"),
     [
         (MINIMAL + "metrics: accuracy\n", r"metrics: unknown key; did you mean metric\?"),
-        ("files: {train: train.csv}\ntext: body\nlable: queue\n", r"lable: unknown key; did you mean label\?"),
+        (
+            "files: {train: train.csv}\ntext: body\nlable: queue\n",
+            r"lable: unknown key; did you mean label or labels\?",
+        ),
         (MINIMAL.replace("{train", "{trian: x, train"), r"files.trian: unknown key; did you mean train\?"),
         (MINIMAL.replace("label: queue\n", ""), r"label: required, but not given"),
         (MINIMAL + "metric: acuracy\n", r"metric: unknown metric 'acuracy'; did you mean accuracy\?"),

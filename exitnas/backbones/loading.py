@@ -15,14 +15,14 @@ from exitnas.backbones.base import Backbone
 from exitnas.backbones.sources import Source, locate, resolve
 from exitnas.errors import ExitnasError, UsageError
 
-__all__ = ["Source", "backbone_from_config", "load_backbone", "load_config", "load_tokenizer", "resolve"]
+__all__ = ["Source", "backbone_from_config", "load_backbone", "load_config", "load_tokenizer", "quiet", "resolve"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' load report and its progress bar off stderr; download progress of the hub stays."""
+def quiet() -> Iterator[None]:
+    """Keep transformers' reports and progress bars off stderr; download progress of the hub stays."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
@@ -45,7 +45,7 @@ def _one_line(error: BaseException, limit: int = 200) -> str:
 def _reading(source: Source, what: str) -> Iterator[None]:
     """Turn what the libraries raise on missing or broken files into one `ExitnasError`."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except ExitnasError:
         raise

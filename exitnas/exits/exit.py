@@ -1,9 +1,12 @@
 """The exit module built from a genotype, with its parameters and multiply-accumulates counted."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from exitnas.exits.genotype import ExitGenotype, Genotype
 from exitnas.exits.operations import ACTIVATIONS, ENCODERS, POOLINGS
+from exitnas.exits.operations.base import Pooling
 
 
 class Exit(nn.Module):
@@ -22,7 +25,7 @@ class Exit(nn.Module):
         self.down = nn.Identity() if width is None else nn.Linear(hidden_size, width)
         self.activation_in = ACTIVATIONS.create(genotype.activation_in)
         self.encoder = nn.ModuleList(ENCODERS.create(name, inner) for name in genotype.encoder if name != "null")
-        self.pooling = POOLINGS.create(genotype.pooling, inner)
+        self.pooling: Pooling = POOLINGS.create(genotype.pooling, inner)
         self.activation_out = ACTIVATIONS.create(genotype.activation_out)
         self.classifier = nn.Linear(inner, num_labels)
         self.first_token_only = self.pooling.first_token_only and all(op.token_local for op in self.encoder)
@@ -32,8 +35,9 @@ class Exit(nn.Module):
         if self.first_token_only:
             hidden, mask = hidden[:, :1], mask[:, :1]
         x = self.activation_in(self.down(hidden.to(self.classifier.weight.dtype)))
-        encoded = self.encoder[0](x, mask)
-        for operation in self.encoder[1:]:
+        first, *rest = self.encoder
+        encoded = first(x, mask)
+        for operation in rest:
             encoded = encoded + operation(x, mask)
         return self.classifier(self.activation_out(self.pooling(encoded, mask)))
 
@@ -41,7 +45,8 @@ class Exit(nn.Module):
         """Multiply-accumulates for one sample of `tokens` tokens; activations count as nothing."""
         tokens = 1 if self.first_token_only else tokens
         down = 0 if isinstance(self.down, nn.Identity) else tokens * self.down.weight.numel()
-        inside = sum(operation.macs(tokens) for operation in self.encoder) + self.pooling.macs(tokens)
+        operations: list[Any] = list(self.encoder)
+        inside = sum(operation.macs(tokens) for operation in operations) + self.pooling.macs(tokens)
         return down + inside + self.classifier.weight.numel()
 
 
@@ -56,6 +61,4 @@ def exit_costs(genotype: Genotype, num_labels: int, tokens: int) -> list[dict[st
 
     with torch.device("meta"):
         exits = [Exit(exit_, genotype.hidden_size, genotype.width, num_labels) for exit_ in genotype.exits]
-    return [
-        {"parameters": sum(p.numel() for p in exit_.parameters()), "macs": exit_.macs(tokens)} for exit_ in exits
-    ]
+    return [{"parameters": sum(p.numel() for p in exit_.parameters()), "macs": exit_.macs(tokens)} for exit_ in exits]

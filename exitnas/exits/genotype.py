@@ -12,7 +12,7 @@ from exitnas.files import json_text, read_json, write_text
 from exitnas.registry import Registry
 from exitnas.schema import Frozen, parse
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 SCHEMA_FILE = Path(__file__).with_name("genotype.schema.json")
 
 
@@ -105,7 +105,9 @@ class Genotype(Frozen):
             raise ValueError(f"exits: expected one per layer ({self.layers}), got {len(self.exits)}")
         if self.probabilities is not None:
             if len(self.probabilities) != self.layers:
-                raise ValueError(f"probabilities: expected one per layer ({self.layers}), got {len(self.probabilities)}")
+                raise ValueError(
+                    f"probabilities: expected one per layer ({self.layers}), got {len(self.probabilities)}"
+                )
             for index, edges in enumerate(self.probabilities):
                 if set(edges) != set(EDGES):
                     raise ValueError(f"probabilities.{index}: expected the edges {', '.join(EDGES)}")

@@ -18,7 +18,8 @@ class MultiExitConfig(PreTrainedConfig):
         backbone: the config of the encoder, as a dictionary with its `model_type`.
         genotype: the genotype of the exits, as the dictionary of its JSON file.
         task: the task's spec, as a dictionary.
-        exitnas: what inference needs besides: `max_length` in tokens, the version that wrote the model.
+        exitnas: what inference needs besides: `max_length` in tokens, `version` that wrote the model, and under `data`
+            the `data_dir`, `split_seed` and `limit_eval` of training.
     """
 
     model_type = "exitnas"

@@ -49,7 +49,7 @@ class MultiExitModel(PreTrainedModel):
         genotype = config.read_genotype()
         self.backbone = backbone_from_config(config.read_backbone()) if backbone is None else backbone
         genotype.check_fits(self.backbone.num_layers, self.backbone.hidden_size, genotype.backbone)
-        self.exits = build_exits(genotype, config.num_labels)
+        self.exits = build_exits(genotype, len(config.id2label or {}))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -57,9 +57,12 @@ class MultiExitModel(PreTrainedModel):
 
     @classmethod
     def assemble(
-        cls, backbone: Backbone, genotype: Genotype, spec: TaskSpec, *, max_length: int, version: str
+        cls, backbone: Backbone, genotype: Genotype, spec: TaskSpec, record: dict[str, Any]
     ) -> "MultiExitModel":
         """A model around a loaded backbone, with exits freshly initialized from torch's global generator.
+
+        Args:
+            record: kept in the config for inference: `max_length`, `version`, and under `data` how to find the rows.
 
         Raises:
             UsageError: the genotype is for another layer count or hidden size.
@@ -71,7 +74,7 @@ class MultiExitModel(PreTrainedModel):
             backbone={**encoder, "model_type": backbone.config.model_type},
             genotype=genotype.model_dump(mode="json"),
             task=spec.model_dump(mode="json"),
-            exitnas={"max_length": max_length, "version": version},
+            exitnas=record,
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
             problem_type="regression" if spec.regression else "single_label_classification",

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from exitnas.backbones.loading import quiet
 from exitnas.errors import ExitnasError
 from exitnas.modeling.model import MultiExitModel
 from exitnas.training.runs import model_directory
@@ -14,8 +15,9 @@ def save_model(model: MultiExitModel, tokenizer: Any, folder: Path | str) -> Non
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
+    with quiet():
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -31,8 +33,9 @@ def load_model(path: Path | str) -> tuple[MultiExitModel, Any]:
 
     folder = model_directory(path)
     try:
-        model = MultiExitModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quiet():
+            model = MultiExitModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except ExitnasError:
         raise
     except Exception as error:

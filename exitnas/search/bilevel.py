@@ -99,10 +99,10 @@ def _search(
             f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"
         )
     scalars.close()
-    found = discretize(state.supernet.architecture, settings.backbone, state.supernet.backbone.hidden_size, origin(setup, settings))
+    found = discretize(
+        state.supernet.architecture, settings.backbone, state.supernet.backbone.hidden_size, origin(setup, settings)
+    )
     return found, scores
-
-
 
 
 def origin(setup: Setup, settings: SearchSettings) -> Origin:

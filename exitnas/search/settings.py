@@ -1,8 +1,8 @@
 """Settings of a search."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from exitnas.training.settings import TrainingSettings
 
@@ -13,10 +13,22 @@ class SearchSettings(TrainingSettings):
     space: str = "leco"
     """Search space: a name or the path of a YAML file."""
     arch_lr: float = Field(default=2e-2, gt=0)
-    """Learning rate of the architecture parameters. LECO's 2e-4 with some 1,200 steps leaves every choice near chance."""
+    """Learning rate of the architecture parameters; LECO's 2e-4 leaves every choice near chance."""
     arch_weight_decay: float = Field(default=1e-3, ge=0)
     """Weight decay of the architecture parameters, as in DARTS."""
     arch_warmup_epochs: int = Field(default=1, ge=0)
-    """Epochs at the start in which only weights learn, so that untrained operations are not judged."""
+    """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
+    two or more."""
     split: Literal["epoch", "fixed"] = "epoch"
     """Draw D1 and D2 anew every epoch (LECO 6.3), or once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_epochs_search(cls, values: dict[str, Any]) -> dict[str, Any]:
+        epochs = values.get("epochs", cls.model_fields["epochs"].default)
+        warmup = values.get("arch_warmup_epochs")
+        if warmup is None:
+            return {**values, "arch_warmup_epochs": int(epochs != 1)}
+        if isinstance(warmup, int) and isinstance(epochs, int) and warmup >= epochs:
+            raise ValueError(f"arch_warmup_epochs: {warmup} of {epochs} epochs leave none to search in")
+        return values

@@ -6,6 +6,8 @@ weighted sum of theirs; attentions share one input projection, one attention cal
 projection whose columns carry the weights.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -56,7 +58,7 @@ class MixedEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, weights: list[Tensor]) -> Tensor:
         """Mix `x [B, T, d]` into `[B, T, d]`; `weights` has one `[n]` per edge."""
-        operations = [operation for edge in self.edges for operation in edge]  # type: ignore[union-attr]
+        operations = [operation for edge in self._edges() for operation in edge]
         weight = torch.cat(list(weights))
         kernels, attentions, others = [], [], []
         for index, operation in enumerate(operations):
@@ -75,17 +77,21 @@ class MixedEncoder(nn.Module):
             parts.append(_merged_attention(x, mask, attentions))
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] if parts else torch.zeros_like(x)
 
+    def _edges(self) -> list[list[Any]]:
+        """The operations of every edge."""
+        return [list(edge) for edge in cast(Any, self.edges)]
+
     def candidate_by_candidate(self, x: Tensor, mask: Tensor, weights: list[Tensor]) -> Tensor:
         """The same sum as written in the paper, one operation after another; tests hold `forward` against it."""
         total = torch.zeros_like(x)
-        for edge, edge_weights in zip(self.edges, weights, strict=True):
-            for weight, operation in zip(edge_weights, edge, strict=True):  # type: ignore[arg-type]
+        for edge, edge_weights in zip(self._edges(), weights, strict=True):
+            for weight, operation in zip(edge_weights, edge, strict=True):
                 total = total + weight * operation(x, mask)
         return total
 
 
 def _merged_convolution(x: Tensor, mask: Tensor, kernels: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """One convolution whose kernel is the weighted sum of `(weight, kernel [d, d, k], bias [d])`, padded to the longest."""
+    """One convolution with the weighted sum of `(weight, kernel [d, d, k], bias [d])`, padded to the longest kernel."""
     longest = max(kernel.shape[-1] for _, kernel, _ in kernels)
     kernel = torch.stack(
         [w * functional.pad(k, ((longest - k.shape[-1]) // 2,) * 2) for w, k, _ in kernels],

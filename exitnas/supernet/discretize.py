@@ -88,6 +88,6 @@ def undecided_warning(genotype: Genotype) -> str | None:
     if not rows or 2 * len(weak) <= len(rows):
         return None
     return (
-        f"{len(weak)} of {len(rows)} choices are below {DECIDED} times the uniform probability, which is close to noise: "
+        f"{len(weak)} of {len(rows)} choices are below {DECIDED} times the uniform probability, close to noise: "
         "search longer or raise --arch-lr (with Adam a parameter moves at most about the learning rate per step)"
     )

@@ -1,6 +1,7 @@
 """The training loop of retraining: stages of an objective, one flat sequence per step, best checkpoint kept."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -82,8 +83,8 @@ def fit(
                 state.step += 1
             state.epoch += 1
 
-            logits = all_logits(model, setup.dev, settings.batch_size, setup.device, settings.precision)
-            result = summarize(exit_scores(logits, setup.data.dev, setup.spec))
+            dev_logits = all_logits(model, setup.dev, settings.batch_size, setup.device, settings.precision)
+            result = summarize(exit_scores(dev_logits, setup.data.dev, setup.spec))
             mean = sum(losses) / len(losses)
             run.log(seed=seed, stage=stage.name, epoch=state.epoch, step=state.step, split="dev", loss=mean, **result)
             scalars.add(state.step, loss__weights=mean)
@@ -105,7 +106,7 @@ def epochs_per_stage(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     for stage in stages:
         total += stage.share
         bounds.append(total * epochs)
-    return [max(1, round(end) - round(start)) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [max(1, round(end) - round(start)) for start, end in pairwise(bounds)]
 
 
 def _stage_optimizer(model: MultiExitModel, stage: Stage, settings: RetrainSettings) -> torch.optim.AdamW:

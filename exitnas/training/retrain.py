@@ -67,9 +67,13 @@ def _one_seed(
     setup: Setup, settings: RetrainSettings, genotype: Genotype, seed: int, run: Run, report: Reporter
 ) -> tuple[MultiExitModel, dict[str, Any]]:
     backbone = setup.fresh_backbone()
-    model = MultiExitModel.assemble(
-        backbone, genotype, setup.spec, max_length=settings.max_length, version=__version__
-    ).to(setup.device)
+    record = {
+        "version": __version__,
+        "max_length": settings.max_length,
+        "data": settings.model_dump(include={"data_dir", "split_seed", "limit_eval"}),
+    }
+    model: Any = MultiExitModel.assemble(backbone, genotype, setup.spec, record)
+    model = model.to(setup.device)
     scalars = Scalars(run.path / "tb" / f"seed_{seed}")
     fit(model, setup, settings, OBJECTIVES.create(settings.objective), seed, run, scalars, report)
     scalars.close()

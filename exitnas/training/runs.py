@@ -50,7 +50,8 @@ class Run:
         present = [name for name in CONTENTS if (path / name).exists()]
         if present and not overwrite:
             raise UsageError(
-                f"--output {path}: already holds a run ({', '.join(present)}); choose another folder or pass --overwrite"
+                f"--output {path}: already holds a run ({', '.join(present)}); "
+                "choose another folder or pass --overwrite"
             )
         for name in present:
             target = path / name

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.schema import Frozen, parse
@@ -71,5 +71,5 @@ def make_settings(model: type[S], **values: Any) -> S:
     try:
         return parse(model, given, "settings")
     except ExitnasError as error:
-        assert isinstance(error.__context__, ValidationError | None)
-        raise UsageError(str(error).replace("settings: ", "--", 1).replace("_", "-", 1)) from None
+        option, _, reason = str(error).removeprefix("settings: ").partition(": ")
+        raise UsageError(f"--{option.replace('_', '-')}: {reason}") from None

@@ -10,7 +10,8 @@ class ProjectedAttention(MultiHeadAttention):
     """Heads whose score is a projected dot product, query^T W key / sqrt(h), W one [h, h] matrix per head.
 
     LECO's appendix A names `mha_pdot` among the learned operations without defining it; this reading, "projected
-    dot product", is ours. W starts as the identity, so the operation starts out as plain multi-head attention; the table gives it 4 heads.
+    dot product", is ours. W starts as the identity, so the operation
+    starts out as plain multi-head attention; the table gives it 4 heads.
     """
 
     def __init__(self, width: int, heads: int):

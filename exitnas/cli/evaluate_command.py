@@ -1,0 +1,101 @@
+"""`exitnas evaluate`."""
+
+from typing import Any
+
+import click
+
+from exitnas.cli import options, render
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path())
+@click.option("--policy", "names", multiple=True, metavar="NAME", help="Policy to report; may be repeated.  [all]")
+@options.policy_parameters
+@click.option("--max-drop", type=float, default=0.01, show_default=True, help="Dev score a chosen setting may lose.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
+@options.task
+@options.data_dir
+@options.batch_size
+@options.limit_eval
+@options.device
+@options.precision
+@options.offline
+@click.option("--time-samples", type=int, default=64, show_default=True, help="Rows to time at batch 1; 0: no timing.")
+@click.option("--time-rounds", type=int, default=3, show_default=True, help="Repetitions of the timing.")
+@click.option("--curves", "curve_file", metavar="FILE.csv", help="Write every policy's trade-off curve as CSV.")
+@options.as_json
+@options.quiet
+def command(model: str, names: tuple[str, ...], max_drop: float, split: str, **values: Any) -> None:
+    """Evaluate MODEL: every exit, the exit policies' trade-off curves, measured speed.
+
+    MODEL is a run directory of `exitnas retrain` or its model/. A policy given with its parameters is reported at that
+    setting; otherwise the fastest setting on dev within --max-drop of the last exit is chosen. Curves come from one
+    pass over the data; speed is wall-clock at batch 1 against the same model with early exit off (the ratio).
+
+    Example: exitnas evaluate runs/retrain-rte-leco --policy cobee --tau 0.1
+    """
+    fixed = options.take_policy_parameters(values)
+    as_json, curve_file = values.pop("as_json"), values.pop("curve_file")
+    samples, rounds = values.pop("time_samples"), values.pop("time_rounds")
+    if fixed and len(names) != 1:
+        raise click.UsageError(f"--{next(iter(fixed))} needs exactly one --policy, got {len(names)}")
+    if samples < 0 or rounds < 1:
+        raise click.UsageError("--time-samples must be at least 0 and --time-rounds at least 1")
+    from exitnas.inference.session import Session
+    from exitnas.policies import POLICIES
+    from exitnas.policies.base import make_policy
+    from exitnas.reporting.progress import Reporter
+
+    for name in names:
+        POLICIES.check(name)
+    report = Reporter(values.pop("quiet"))
+    session = Session.open(model, **values)
+    report.line(f"data: {session.data.source} {session.data.sizes}")
+    evaluation = session.evaluation()
+    chosen = [
+        make_policy(name, fixed) if fixed else evaluation.chosen(name, max_drop) for name in names or session.policies()
+    ]
+    result = evaluation.report(chosen, split=split, samples=samples, rounds=rounds)
+    if curve_file:
+        from exitnas.inference.curves import write_curves
+
+        write_curves(curve_file, result["curves"])
+    if as_json:
+        render.print_json(result)
+        return
+    title = f"{result['task']} ({result['metric']}, {split}): AVG {render.percent(result['avg'])}, "
+    title += f"BEST {render.percent(result['best'])} at exit {result['best_exit']}"
+    render.exits_table(title, session.model.config.read_genotype(), session.costs(), result["exits"])
+    policy_table(result)
+
+
+def policy_table(result: dict[str, Any]) -> None:
+    """One row per policy at its setting, the full model first."""
+    exits, full = len(result["exits"]), result["full"]
+    rows = [
+        [
+            "full model",
+            "-",
+            render.percent(full["score"]),
+            f"{exits:.2f}",
+            "1.00x",
+            f"{full['macs'] / 1e6:.0f}",
+            "1.00x",
+        ]
+    ]
+    for row in result["policies"]:
+        measured = "-" if row["wall_clock_speedup"] is None else f"{row['wall_clock_speedup']:.2f}x"
+        rows.append(
+            [
+                row["policy"],
+                render.parameters(row["parameters"]),
+                render.percent(row["score"]),
+                f"{row['mean_exit']:.2f}",
+                f"{row['layer_speedup']:.2f}x",
+                f"{row['macs'] / 1e6:.0f}",
+                measured,
+            ]
+        )
+    columns = ["policy", "setting", "score", "mean layers", "layer speed-up", "MMACs", "wall-clock speed-up"]
+    note = "Speed-ups are ratios, early exit off over on; wall-clock at batch 1 on " + result["machine"]["device"]
+    render.print_table("Exit policies", columns, rows, note)

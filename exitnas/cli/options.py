@@ -1,0 +1,75 @@
+"""Options that several commands share: the same word with the same meaning everywhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def compose(*decorators: Decorator) -> Decorator:
+    """One decorator from several, listed in the order they show in `--help`."""
+
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+task = click.option("--task", metavar="NAME|FILE.yaml", help="Task, see `exitnas list tasks`, or your own YAML file.")
+backbone = click.option("--backbone", metavar="NAME", help="Alias, hub id or folder; see `exitnas list backbones`.")
+data_dir = click.option("--data-dir", metavar="DIR", help="Folder with the task's data files; else package or hub.")
+output = click.option("--output", "-o", metavar="DIR", help="Run directory to write.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace a run already in the output directory.")
+device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
+precision = click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the backbone.  [fp32]")
+offline = click.option("--offline", is_flag=True, default=None, help="Never ask the hub; use what is cached.")
+batch_size = click.option("--batch-size", type=int, help="Rows per step.  [32]")
+max_length = click.option("--max-length", type=int, help="Longest row in tokens.  [128]")
+limit_train = click.option("--limit-train", type=int, metavar="N", help="Use only N training rows.")
+limit_eval = click.option("--limit-eval", type=int, metavar="N", help="Use only N rows of dev and of test.")
+seed = click.option("--seed", type=int, help="Seed of initialization, dropout and data order.  [42]")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+
+training = compose(
+    click.option("--epochs", type=int, help="Passes over the training rows.  [10]"),
+    batch_size,
+    max_length,
+    click.option("--lr", type=float, help="Learning rate of the backbone.  [5e-5]"),
+    click.option("--exit-lr", type=float, help="Learning rate of the exits.  [1e-3]"),
+    seed,
+    limit_train,
+    limit_eval,
+    device,
+    precision,
+    offline,
+)
+
+policy_parameters = compose(
+    click.option("--exit", "exit_", type=int, metavar="M", help="static: the layer that answers, from 1."),
+    click.option("--threshold", type=float, help="entropy (leave below), max_prob and lte (leave above)."),
+    click.option("--patience", type=int, help="patience, cobee: agreements in a row needed to leave."),
+    click.option("--tau", type=float, help="cobee: largest disagreement; patience on regression: largest difference."),
+    click.option("--delta", type=float, help="voting: votes needed to leave, over layers^k."),
+    click.option("--k", type=float, help="voting: exponent of the layer count.  [0.5]"),
+)
+
+#: Command-line word -> the policy's parameter.
+POLICY_PARAMETERS = {
+    "exit_": "exit",
+    "threshold": "threshold",
+    "patience": "patience",
+    "tau": "tau",
+    "delta": "delta",
+    "k": "k",
+}
+
+
+def take_policy_parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Remove the policy options from a command's keyword arguments; those given, under the policy's own names."""
+    taken = {name: values.pop(option) for option, name in POLICY_PARAMETERS.items()}
+    return {name: value for name, value in taken.items() if value is not None}

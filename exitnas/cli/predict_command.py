@@ -1,0 +1,60 @@
+"""`exitnas predict`."""
+
+from typing import Any
+
+import click
+
+from exitnas.cli import options, render
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path())
+@click.option("--text", "texts", multiple=True, help="Text to answer; may be repeated.")
+@click.option("--text-pair", "pairs", multiple=True, help="Second text of a pair, one per --text.")
+@click.option("--input", "input_", metavar="FILE.jsonl", help="Rows with the task's columns, or text and text_pair.")
+@click.option("--policy", metavar="NAME", help="Exit policy with its parameters.  [early exit off]")
+@options.policy_parameters
+@options.batch_size
+@options.max_length
+@options.device
+@options.precision
+@options.as_json
+def command(
+    model: str, texts: tuple[str, ...], pairs: tuple[str, ...], input_: str | None, policy: str | None, **values: Any
+) -> None:
+    """Answer texts with MODEL, a run directory of `exitnas retrain` or its model/.
+
+    Examples:
+
+      exitnas predict runs/retrain-sst2-leco --text "A joy to watch." --policy cobee --tau 0.1
+
+      exitnas predict runs/retrain-rte-leco --input pairs.jsonl --json
+    """
+    as_json = values.pop("as_json")
+    fixed = options.take_policy_parameters(values)
+    if bool(texts) == bool(input_):
+        raise click.UsageError("give either --text or --input")
+    if pairs and len(pairs) != len(texts):
+        raise click.UsageError(f"--text-pair must be given once per --text: {len(texts)} texts, {len(pairs)} pairs")
+    if fixed and policy is None:
+        raise click.UsageError(f"--{next(iter(fixed))} needs --policy")
+    from exitnas.inference.predict import default_policy, predict, read_rows
+    from exitnas.inference.session import open_model
+    from exitnas.policies.base import make_policy
+
+    rule = None if policy is None else make_policy(policy, fixed)
+    loaded, tokenizer, used = open_model(model, **values)
+    spec = loaded.config.read_task()
+    rows: list[tuple[str, str | None]]
+    rows = read_rows(input_, spec) if input_ else [(t, pairs[i] if pairs else None) for i, t in enumerate(texts)]
+    answers = predict(loaded, tokenizer, rows, rule or default_policy(loaded), **used)
+    if as_json:
+        render.print_json(answers)
+        return
+    table = []
+    for (first, second), answer in zip(rows, answers, strict=True):
+        label = answer["label"]
+        score = "-" if spec.regression else f"{answer['scores'][label]:.3f}"
+        shown = first if second is None else f"{first} | {second}"
+        table.append([shown[:70], f"{label:.3f}" if spec.regression else label, score, answer["exit"]])
+    render.print_table(spec.name, ["text", "label", "score", "exit"], table)

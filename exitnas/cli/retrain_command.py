@@ -1,0 +1,53 @@
+"""`exitnas retrain`."""
+
+from typing import Any
+
+import click
+
+from exitnas.cli import options, render
+
+
+@click.command("retrain")
+@click.argument("genotype", type=click.Path())
+@options.task
+@options.backbone
+@click.option("--objective", metavar="NAME", help="Training objective, see `exitnas list objectives`.  [joint]")
+@options.data_dir
+@options.output
+@options.overwrite
+@options.training
+@click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]")
+@options.as_json
+@options.quiet
+def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Train the exits of GENOTYPE on a fresh encoder.
+
+    GENOTYPE is a genotype.json or the run directory of a search. Task, backbone, data source and settings default to
+    what the genotype records. The model directory is in Hugging Face layout.
+
+    Example: exitnas retrain runs/search-rte-leco/genotype.json --seeds 5
+    """
+    from exitnas.cli.genotypes import load_genotype, recorded
+    from exitnas.reporting.progress import Reporter
+    from exitnas.tasks import get_task
+    from exitnas.training.retrain import retrain
+    from exitnas.training.runs import Run
+    from exitnas.training.settings import RetrainSettings, make_settings
+
+    found = load_genotype(genotype)
+    given = {name: value for name, value in values.items() if value is not None}
+    settings = make_settings(RetrainSettings, **{**recorded(found, RetrainSettings), **given})
+    spec = get_task(settings.task)
+    run = Run.create(output or f"runs/retrain-{spec.name}-{found.origin.space or 'genotype'}", overwrite=overwrite)
+    summary = retrain(settings, found, run, Reporter(quiet))
+    if as_json:
+        render.print_json(summary)
+        return
+    std = summary["std"]
+    deviation = f" ± {100 * std['avg']:.1f} (AVG), ± {100 * std['best']:.1f} (BEST)" if std else ""
+    title = (
+        f"{spec.name} ({spec.metric}, test): AVG {render.percent(summary['avg'])}, "
+        f"BEST {render.percent(summary['best'])}{deviation} over {settings.seeds} seed(s)"
+    )
+    render.exits_table(title, found, summary["costs"], summary["exits"])
+    click.echo(f"model: {summary['model']}\nnext: exitnas evaluate {run.path}")

@@ -1,0 +1,70 @@
+"""`exitnas search`."""
+
+from typing import Any
+
+import click
+
+from exitnas.cli import options, render
+
+
+@click.command("search")
+@options.task
+@options.backbone
+@click.option("--space", metavar="NAME|FILE.yaml", help="Search space, see `exitnas list spaces`.  [leco]")
+@options.data_dir
+@options.output
+@options.overwrite
+@options.training
+@click.option("--arch-lr", type=float, help="Learning rate of the architecture parameters.  [2e-2]")
+@click.option("--arch-warmup-epochs", type=int, help="First epochs without architecture steps.  [1 of 2 or more]")
+@click.option("--split", type=click.Choice(["epoch", "fixed"]), help="Draw D1/D2 every epoch or once.  [epoch]")
+@options.as_json
+@options.quiet
+def command(output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Search the exits of an encoder for a task.
+
+    Writes a run directory with genotype.json, history, TensorBoard scalars and summary.json. A space with a single
+    point (linear, mha) has nothing to search and gives its genotype at once.
+
+    Example: exitnas search --task rte --backbone minilm-l6 --data-dir glue
+    """
+    if values["task"] is None:
+        raise click.UsageError("--task is missing; see `exitnas list tasks`, or give your own YAML file")
+    from exitnas.exits.genotype import Genotype
+    from exitnas.reporting.progress import Reporter
+    from exitnas.search.bilevel import search
+    from exitnas.search.settings import SearchSettings
+    from exitnas.supernet.space import load_space
+    from exitnas.tasks import get_task
+    from exitnas.training.runs import Run
+    from exitnas.training.settings import make_settings
+
+    settings = make_settings(SearchSettings, **values)
+    spec, space = get_task(settings.task), load_space(settings.space)
+    report = Reporter(quiet)
+    run = Run.create(output or f"runs/search-{spec.name}-{space.name}", overwrite=overwrite)
+    summary = search(settings, run, report)
+    if summary["warning"]:
+        report.warn(summary["warning"])
+    if as_json:
+        render.print_json(summary)
+        return
+    genotype = Genotype.load(summary["genotype"])
+    title = f"{spec.name}, {settings.backbone}: exits found in space {space.name}"
+    render.exits_table(title, genotype, summary["costs"], summary["exits"])
+    if summary["decisions"]:
+        decision_table(summary["decisions"])
+    click.echo(f"genotype: {summary['genotype']}\nnext: exitnas retrain {summary['genotype']}")
+
+
+def decision_table(decisions: list[dict[str, Any]]) -> None:
+    """How far the search decided, one row per kind of cell, averaged over layers."""
+    rows = []
+    for edge in dict.fromkeys(row["edge"] for row in decisions):
+        cells = [row for row in decisions if row["edge"] == edge]
+        mean = {key: sum(row[key] for row in cells) / len(cells) for key in ("probability", "margin", "entropy")}
+        decided = f"{sum(row['decided'] for row in cells)}/{len(cells)}"
+        numbers = [f"{mean['probability']:.2f}", f"{cells[0]['uniform']:.2f}", f"{mean['margin']:+.2f}"]
+        rows.append([edge, *numbers, f"{mean['entropy']:.2f}", decided])
+    columns = ["cell", "probability", "uniform", "margin", "entropy", "decided"]
+    render.print_table("How far the search decided (means over layers; entropy 1 is undecided)", columns, rows)

@@ -1,0 +1,121 @@
+"""From a genotype to a picture file, with whichever renderer the machine has."""
+
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exitnas.drawing.layout import Sheet, arrange
+from exitnas.drawing.plain import draw_with_matplotlib
+from exitnas.drawing.source import dot_source
+from exitnas.errors import ExitnasError, require
+from exitnas.exits.genotype import Genotype
+from exitnas.files import replacing, write_text
+
+SUFFIXES = (".svg", ".png", ".pdf", ".dot")
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `draw` wrote.
+
+    Attributes:
+        paths: the picture first, then the Graphviz source beside it; one path when only the source was asked for.
+        renderer: name in `RENDERERS`, or `"none"` when only the source was asked for.
+    """
+
+    paths: tuple[Path, ...]
+    renderer: str
+
+
+class Unavailable(Exception):
+    """A renderer that this machine lacks, or that failed; its text says why."""
+
+
+def draw(genotype: Genotype, output: Path, *, title: str | None = None) -> Drawn:
+    """Draw `genotype` to `output`, and its Graphviz source to the same name with `.dot`, always.
+
+    Renderers are tried in the order of `RENDERERS`. pdf needs Graphviz itself.
+
+    Args:
+        output: a path that ends in svg, png, pdf or dot.
+        title: first line of the title; by default it names the backbone.
+
+    Raises:
+        UsageError: another ending.
+        ExitnasError: no renderer is there (the source is written nevertheless), or the files cannot be written.
+    """
+    output = Path(output)
+    kind = output.suffix.lower()
+    known = ", ".join(SUFFIXES)
+    require(kind in SUFFIXES, f"{output}: unknown kind of picture {output.suffix!r}; give a file that ends in {known}")
+    sheet = arrange(genotype, title)
+    beside = output if kind == ".dot" else output.with_suffix(".dot")
+    try:
+        write_text(beside, dot_source(sheet))
+        if kind == ".dot":
+            return Drawn((output,), "none")
+        reasons = []
+        for name, renderer in RENDERERS.items():
+            try:
+                with replacing(output) as temporary:
+                    renderer(sheet, temporary, kind[1:])
+                return Drawn((output, beside), name)
+            except Unavailable as reason:
+                reasons.append(f"{name}: {reason}")
+    except OSError as error:
+        raise ExitnasError(f"{output}: cannot write there ({error.strerror or error})") from None
+    way_out = "install Graphviz, or write svg or png" if kind == ".pdf" else 'run pip install "exitnas[viz]"'
+    raise ExitnasError(f"{output}: no renderer for it ({'; '.join(reasons)}); {way_out}; the source is in {beside}")
+
+
+def _graphviz(sheet: Sheet, path: Path, kind: str) -> None:
+    executable = shutil.which("dot")
+    if executable is None:
+        raise Unavailable("no dot on PATH")
+    _run(executable, sheet, path, kind)
+
+
+def _graphviz_pure(sheet: Sheet, path: Path, kind: str) -> None:
+    if kind == "pdf":
+        raise Unavailable("writes no pdf")
+    scripts = sysconfig.get_path("scripts")
+    executable = shutil.which("graphviz-pure", path=scripts) or shutil.which("graphviz-pure")
+    if executable is None:
+        raise Unavailable("not installed")
+    _run(executable, sheet, path, kind)
+
+
+def _matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
+    if kind == "pdf":
+        raise Unavailable("used for svg and png only")
+    try:
+        draw_with_matplotlib(sheet, path, kind)
+    except ImportError:
+        raise Unavailable("not installed") from None
+
+
+def _run(executable: str, sheet: Sheet, path: Path, kind: str) -> None:
+    """Let a `dot`-like program draw the source from its stdin to `path`."""
+    command = [executable, f"-T{kind}"] + (["-Gdpi=144"] if kind == "png" else [])
+    try:
+        done = subprocess.run(command, input=dot_source(sheet).encode(), capture_output=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"no answer within {_SECONDS} s") from None
+    except OSError as error:
+        raise Unavailable(f"did not start: {error.strerror}") from None
+    if done.returncode or not done.stdout:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Unavailable(f"failed: {reason[-1] if reason else f'exit code {done.returncode}'}")
+    path.write_bytes(done.stdout)
+
+
+#: The renderers in the order they are tried.
+RENDERERS: dict[str, Callable[[Sheet, Path, str], None]] = {
+    "graphviz": _graphviz,
+    "graphviz-pure": _graphviz_pure,
+    "matplotlib": _matplotlib,
+}

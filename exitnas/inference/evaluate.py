@@ -1,0 +1,153 @@
+"""Evaluating a trained model: every exit, every policy's curve from one pass, a chosen point per policy, its speed."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exitnas.errors import ExitnasError
+from exitnas.inference.costs import model_macs
+from exitnas.inference.speed import time_policies
+from exitnas.inference.tradeoff import Point, choose, measure, trade_off
+from exitnas.policies import POLICIES
+from exitnas.policies.base import Policy, make_policy
+from exitnas.tasks.data import Split
+from exitnas.tasks.spec import TaskSpec
+from exitnas.training.batches import Encoded
+from exitnas.training.evaluation import all_logits, exit_scores, summarize
+
+
+def applicable(model: Any, spec: TaskSpec) -> list[str]:
+    """Names of the policies that can serve this model and task without labels."""
+    able = []
+    for name in POLICIES:
+        entry = POLICIES.get(name)
+        missing_head = "certainty" in entry.needs and getattr(model, "certainty", None) is None
+        if "labels" not in entry.needs and not missing_head and (entry.regression or not spec.regression):
+            able.append(name)
+    return able
+
+
+class Evaluation:
+    """Logits of every exit on dev and test, computed once, and what can be read off them.
+
+    Args:
+        model: a `MultiExitModel` in eval mode.
+        spec: its task.
+        dev, test: pairs of tokenized and plain rows; settings are chosen on dev, scores reported on test.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        spec: TaskSpec,
+        dev: tuple[Encoded, Split],
+        test: tuple[Encoded, Split],
+        *,
+        batch_size: int = 32,
+        precision: str = "fp32",
+    ):
+        self.model, self.spec = model, spec
+        self.splits = {"dev": dev, "test": test}
+        device = next(model.parameters()).device
+        self.logits = {
+            name: all_logits(model, encoded, batch_size, device, precision)
+            for name, (encoded, _) in self.splits.items()
+        }
+        self.layer_macs, self.exit_macs = model_macs(model, max(1, round(test[0].mean_length())))
+
+    def exits(self, split: str = "test") -> dict[str, Any]:
+        """`exits, avg, best, best_exit` on a split."""
+        return summarize(exit_scores(self.logits[split], self.splits[split][1], self.spec))
+
+    def curve(self, policy: str, split: str = "test", points: int = 25, **fixed: Any) -> list[Point]:
+        """The trade-off curve of a policy on a split."""
+        rows = self.splits[split][1]
+        return trade_off(
+            policy,
+            self.logits[split],
+            np.asarray(rows.labels),
+            self.spec.metric,
+            rows.parts,
+            layer_macs=self.layer_macs,
+            exit_macs=self.exit_macs,
+            certainty=self.certainty(split, policy),
+            points=points,
+            fixed=fixed,
+        )
+
+    def point(self, policy: Policy, split: str = "test") -> Point:
+        """One setting of a policy on a split."""
+        rows = self.splits[split][1]
+        return measure(
+            policy,
+            self.logits[split],
+            np.asarray(rows.labels),
+            self.spec.metric,
+            rows.parts,
+            layer_macs=self.layer_macs,
+            exit_macs=self.exit_macs,
+            certainty=self.certainty(split, policy.name),
+        )
+
+    def certainty(self, split: str, policy: str) -> Tensor | None:
+        """`[N, E]` of the certainty head for policies that need it, None for others."""
+        if "certainty" not in POLICIES.get(policy).needs:
+            return None
+        raise ExitnasError(f"policy {policy!r} needs a certainty head, and this model was trained without one")
+
+    def chosen(self, policy: str, max_drop: float, **fixed: Any) -> Policy:
+        """The fastest setting whose dev score is within `max_drop` of the last exit's; the slowest if none is."""
+        curve = self.curve(policy, "dev", **fixed)
+        point = choose(curve, self.exits("dev")["exits"][-1], max_drop)
+        return make_policy(policy, (point or curve[-1]).parameters)
+
+    def full_macs(self) -> float:
+        """MACs per sample with early exit off: all layers and the last exit."""
+        return sum(self.layer_macs) + self.exit_macs[-1]
+
+    def report(
+        self,
+        policies: list[Policy],
+        *,
+        split: str = "test",
+        curves: bool = True,
+        samples: int = 64,
+        rounds: int = 3,
+    ) -> dict[str, Any]:
+        """What `exitnas evaluate --json` prints.
+
+        Args:
+            policies: the settings to report, one row each.
+            curves: whether to add every policy's trade-off curve under `curves`.
+            samples: rows to time at batch 1; 0 leaves `wall_clock_speedup` None.
+            rounds: repetitions of the timing.
+        """
+        rows = [asdict(self.point(policy, split)) for policy in policies]
+        timings: list[Any] = [None] * len(rows)
+        if samples and policies:
+            timings = list(time_policies(self.model, self.splits[split][0], policies, samples=samples, rounds=rounds))
+        for row, timing in zip(rows, timings, strict=True):
+            row["wall_clock_speedup"] = None if timing is None else timing.speedup
+            row["wall_clock_reduction"] = None if timing is None else timing.reduction
+            row["seconds_per_sample"] = None if timing is None else timing.early
+        return {
+            "task": self.spec.name,
+            "metric": self.spec.metric,
+            "split": split,
+            **self.exits(split),
+            "full": {"score": self.exits(split)["exits"][-1], "macs": self.full_macs()},
+            "policies": rows,
+            **(
+                {"curves": {name: [asdict(p) for p in self.curve(name, split)] for name in _distinct(policies)}}
+                if curves
+                else {}
+            ),
+            "machine": {"device": str(next(self.model.parameters()).device), "threads": torch.get_num_threads()},
+        }
+
+
+def _distinct(policies: list[Policy]) -> list[str]:
+    return list(dict.fromkeys(policy.name for policy in policies))

@@ -1,0 +1,116 @@
+"""Answering texts with a trained model under an exit policy."""
+
+from typing import Any
+
+import torch
+
+from exitnas.errors import ExitnasError, UsageError
+from exitnas.inference.engine import run
+from exitnas.policies.base import Policy
+from exitnas.tasks.spec import TaskSpec
+from exitnas.training.device import backbone_precision
+
+
+def predict(
+    model: Any,
+    tokenizer: Any,
+    rows: list[tuple[str, str | None]],
+    policy: Policy,
+    *,
+    batch_size: int = 32,
+    max_length: int = 128,
+    precision: str = "fp32",
+) -> list[dict[str, Any]]:
+    """Answer `rows` of `(text, second text or None)` in their order.
+
+    Returns:
+        One dictionary per row: `label` (a name, or a number for regression), `exit` (layer it left at, from 1),
+        `scores` (label name -> probability; voting: share of votes; regression: absent labels, `{}`).
+
+    Raises:
+        UsageError: the rows do not have the number of texts the task has.
+    """
+    spec: TaskSpec = model.config.read_task()
+    pairs = len(spec.text_columns) == 2
+    for number, (_, second) in enumerate(rows, start=1):
+        if (second is not None) != pairs:
+            wanted = f"two texts ({', '.join(spec.text_columns)})" if pairs else f"one text ({spec.text_columns[0]})"
+            raise UsageError(f"row {number}: task {spec.name} takes {wanted}, got {1 + (second is not None)}")
+    device = next(model.parameters()).device
+    answers: list[dict[str, Any]] = []
+    for start in range(0, len(rows), batch_size):
+        chunk = rows[start : start + batch_size]
+        seconds = [second for _, second in chunk] if pairs else None
+        encoded = tokenizer(
+            [first for first, _ in chunk],
+            seconds,
+            truncation=True,
+            max_length=max_length,
+            padding=True,
+            return_tensors="pt",
+        ).to(device)
+        with backbone_precision(device, precision):
+            outcome = run(model, encoded, policy)
+        answers += _named(outcome, spec)
+    return answers
+
+
+def _named(outcome: Any, spec: TaskSpec) -> list[dict[str, Any]]:
+    """Dictionaries from an outcome; one transfer from the device for all rows."""
+    predictions, exits, scores = (t.cpu().tolist() for t in (outcome.predictions, outcome.exits, outcome.scores))
+    if spec.regression:
+        return [{"label": value, "exit": exit_, "scores": {}} for value, exit_ in zip(predictions, exits, strict=True)]
+    names = spec.labels or ()
+    return [
+        {"label": names[label], "exit": exit_, "scores": dict(zip(names, row, strict=True))}
+        for label, exit_, row in zip(predictions, exits, scores, strict=True)
+    ]
+
+
+def read_rows(path: str, spec: TaskSpec) -> list[tuple[str, str | None]]:
+    """Rows of a JSONL file whose lines hold the task's text columns, or `text` and `text_pair`.
+
+    Raises:
+        ExitnasError: the file is missing, or a line is not a JSON object with these columns; names the line.
+    """
+    import json
+    from pathlib import Path
+
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"--input {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExitnasError(f"--input {path}: cannot be read as UTF-8 text ({error})") from None
+    plain = ("text", "text_pair")[: len(spec.text_columns)]
+    rows: list[tuple[str, str | None]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ExitnasError(f"{path}: line {number}: not valid JSON ({error.msg})") from None
+        columns = next(
+            (c for c in (spec.text_columns, plain) if isinstance(value, dict) and all(k in value for k in c)), None
+        )
+        if columns is None or not all(isinstance(value[c], str) for c in columns):
+            wanted = " and ".join(spec.text_columns)
+            came = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+            raise ExitnasError(f"{path}: line {number}: expected an object with text in {wanted}, got {came}")
+        rows.append((value[columns[0]], value[columns[1]] if len(columns) == 2 else None))
+    if not rows:
+        raise ExitnasError(f"{path}: holds no rows")
+    return rows
+
+
+def default_policy(model: Any) -> Policy:
+    """Early exit off: every sample gets the last exit's answer."""
+    from exitnas.policies.base import make_policy
+
+    return make_policy("static", {"exit": len(model.exits)})
+
+
+def eval_mode_on(model: Any, device: torch.device) -> Any:
+    """The model on `device`, in eval mode."""
+    return model.to(device).eval()
