@@ -39,7 +39,7 @@ def fine_tuning_epoch(setup: Setup, settings: SearchSettings) -> float:
     backbone = setup.fresh_backbone()
     head = nn.Linear(backbone.hidden_size, setup.spec.num_labels).to(setup.device)
     parameters = [*backbone.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, fused=True)
     rows = list(range(len(setup.train)))
     order = shuffled(setup.train, rows, settings.batch_size, torch.Generator().manual_seed(0))
     began = perf_counter()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import click
 
 from exitnas.cli import options, render
+from exitnas.registry import Registry
 
-KINDS = ("tasks", "spaces", "backbones", "objectives", "policies")
+KINDS = ("tasks", "spaces", "backbones", "objectives", "weightings", "gradients", "recipes", "policies")
 
 
 @click.command("list")
@@ -14,7 +15,7 @@ KINDS = ("tasks", "spaces", "backbones", "objectives", "policies")
 @click.option("--layers", type=int, default=12, show_default=True, help="spaces: layers to count architectures for.")
 @options.as_json
 def command(kind: str, layers: int, as_json: bool) -> None:
-    """List what a name may be: tasks, spaces, backbones, objectives or policies."""
+    """List what a name may be: tasks, spaces, backbones, ways of training, exit policies."""
     if layers < 1:
         raise click.BadParameter("expected at least 1", param_hint="--layers")
     listers: dict[str, Callable[[], list[dict[str, object]]]] = {
@@ -22,6 +23,9 @@ def command(kind: str, layers: int, as_json: bool) -> None:
         "spaces": lambda: _spaces(layers),
         "backbones": _backbones,
         "objectives": _objectives,
+        "weightings": _weightings,
+        "gradients": _gradients,
+        "recipes": _recipes,
         "policies": _policies,
     }
     rows = listers[kind]()
@@ -89,10 +93,53 @@ def _first_line(text: str | None) -> str:
     return (text or "").strip().splitlines()[0]
 
 
+def _with_options(kind: str, registry: Registry) -> list[dict[str, object]]:
+    """Name, options and description of every row of a registry of training rules."""
+    from exitnas.objectives.options import option_names
+
+    return [
+        {
+            kind: name,
+            "options": ", ".join(option_names(registry.get(name), registry.fixed(name))) or "-",
+            "description": _first_line(registry.get(name).__doc__),
+        }
+        for name in registry
+    ]
+
+
 def _objectives() -> list[dict[str, object]]:
     from exitnas.objectives import OBJECTIVES
 
-    return [{"objective": name, "description": _first_line(OBJECTIVES.get(name).__doc__)} for name in OBJECTIVES]
+    return _with_options("objective", OBJECTIVES)
+
+
+def _weightings() -> list[dict[str, object]]:
+    from exitnas.objectives.weighting import WEIGHTINGS
+
+    return _with_options("weighting", WEIGHTINGS)
+
+
+def _gradients() -> list[dict[str, object]]:
+    from exitnas.objectives.gradient import GRADIENT_RULES
+
+    return _with_options("gradient", GRADIENT_RULES)
+
+
+def _recipes() -> list[dict[str, object]]:
+    from exitnas.objectives.recipes import RECIPES
+
+    return [
+        {
+            "recipe": name,
+            "objective": str(recipe.settings["objective"]),
+            "weighting": str(recipe.settings.get("weighting", "uniform")),
+            "gradient": str(recipe.settings.get("gradient", "sum")),
+            "lte": "yes" if recipe.settings.get("lte") else "no",
+            "policy": recipe.policy,
+            "source": recipe.source,
+        }
+        for name, recipe in RECIPES.items()
+    ]
 
 
 def _policies() -> list[dict[str, object]]:

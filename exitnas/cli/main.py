@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
@@ -17,7 +18,7 @@ COMMANDS = {
     "evaluate": "Scores per exit, trade-off curves of the exit policies, measured speed.",
     "predict": "Answer texts with a trained model under an exit policy.",
     "draw": "Draw a genotype as a picture.",
-    "list": "List tasks, spaces, backbones, objectives or policies.",
+    "list": "List tasks, spaces, backbones, ways of training, exit policies.",
 }
 
 
@@ -43,18 +44,52 @@ class Commands(click.Group):
             raise click.UsageError(f"unknown command {args[0]!r}: {nearest(args[0], list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> object:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            usage_error(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
         except ExitnasError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
+            fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            fail("interrupted", 130)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}", 1)
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """As click's own, with errors of the options before a command in the same one line as all others."""
+        try:
+            result = super().main(*args, **{**extra, "standalone_mode": False})
+        except click.UsageError as error:
+            usage_error(error, error.ctx.command_path if error.ctx else "exitnas")
+        sys.exit(result if isinstance(result, int) else 0)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def usage_error(error: click.UsageError, command: str) -> NoReturn:
+    """Say in one line what click found wrong and where the help is."""
+    reason = " ".join(error.format_message().split()).rstrip(".?")
+    fail(f"{reason}; see {command} --help", error.exit_code)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """One line on stderr, and out."""
+    click.echo(f"Error: {text}", err=True)
+    sys.exit(code)
+
+
+@click.group(
+    name="exitnas",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.version_option(__version__, prog_name="exitnas")
 def main() -> None:
     """Neural architecture search for the early exits of BERT-style encoders.

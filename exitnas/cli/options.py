@@ -49,6 +49,49 @@ training = compose(
     offline,
 )
 
+
+
+class NamedValue(click.ParamType):
+    """`NAME=VALUE`; the value is read as JSON where it is JSON (numbers, true, false), as text otherwise."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        import json
+
+        key, equals, text = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"expected NAME=VALUE, got {value!r}", param, ctx)
+        try:
+            return key, json.loads(text)
+        except json.JSONDecodeError:
+            return key, text
+
+
+def _named(word: str, what: str) -> Decorator:
+    return click.option(
+        f"--{word}-option", f"{word}_options", multiple=True, type=NamedValue(), help=f"Option of the {what}; repeat."
+    )
+
+
+training_plan = compose(
+    click.option("--recipe", metavar="NAME", help="A paper's way of training, see `exitnas list recipes`."),
+    click.option("--objective", metavar="NAME", help="Training objective, see `exitnas list objectives`.  [joint]"),
+    _named("objective", "objective"),
+    click.option("--weighting", metavar="NAME", help="Loss weighting, see `exitnas list weightings`.  [uniform]"),
+    _named("weighting", "weighting"),
+    click.option("--gradient", metavar="NAME", help="Gradient rule, see `exitnas list gradients`.  [sum]"),
+    _named("gradient", "gradient rule"),
+    click.option("--lte", is_flag=True, default=None, help="Train a certainty head too, for policy lte."),
+)
+
+
+def take_plan_options(values: dict[str, Any]) -> None:
+    """Turn the repeated NAME=VALUE options into dictionaries in place; those not given become None."""
+    for word in ("objective_options", "weighting_options", "gradient_options"):
+        values[word] = dict(values[word]) or None
+
+
 policy_parameters = compose(
     click.option("--exit", "exit_", type=int, metavar="M", help="static: the layer that answers, from 1."),
     click.option("--threshold", type=float, help="entropy (leave below), max_prob and lte (leave above)."),

@@ -11,7 +11,7 @@ from exitnas.cli import options, render
 @click.argument("genotype", type=click.Path())
 @options.task
 @options.backbone
-@click.option("--objective", metavar="NAME", help="Training objective, see `exitnas list objectives`.  [joint]")
+@options.training_plan
 @options.data_dir
 @options.output
 @options.overwrite
@@ -25,7 +25,13 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
     GENOTYPE is a genotype.json or the run directory of a search. Task, backbone, data source and settings default to
     what the genotype records. The model directory is in Hugging Face layout.
 
-    Example: exitnas retrain runs/search-rte-leco/genotype.json --seeds 5
+    Examples:
+
+      exitnas retrain runs/search-rte-leco/genotype.json --seeds 5
+
+      exitnas retrain runs/search-rte-leco --recipe leebert -o runs/leebert
+
+      exitnas retrain runs/search-rte-leco --objective mutual --objective-option temperature=2 --gradient ga_soft
     """
     from exitnas.cli.genotypes import load_genotype, recorded
     from exitnas.reporting.progress import Reporter
@@ -35,8 +41,16 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
     from exitnas.training.settings import RetrainSettings, make_settings
 
     found = load_genotype(genotype)
+    options.take_plan_options(values)
+    recipe = values.pop("recipe")
     given = {name: value for name, value in values.items() if value is not None}
-    settings = make_settings(RetrainSettings, **{**recorded(found, RetrainSettings), **given})
+    defaults = recorded(found, RetrainSettings)
+    if recipe is not None:
+        from exitnas.objectives.recipes import apply_recipe
+
+        task_name = get_task(given.get("task") or defaults.get("task") or "").name
+        given = apply_recipe(recipe, task_name, given, defaults)
+    settings = make_settings(RetrainSettings, **{**defaults, **given})
     spec = get_task(settings.task)
     run = Run.create(output or f"runs/retrain-{spec.name}-{found.origin.space or 'genotype'}", overwrite=overwrite)
     summary = retrain(settings, found, run, Reporter(quiet))
@@ -50,4 +64,5 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
         f"BEST {render.percent(summary['best'])}{deviation} over {settings.seeds} seed(s)"
     )
     render.exits_table(title, found, summary["costs"], summary["exits"])
-    click.echo(f"model: {summary['model']}\nnext: exitnas evaluate {run.path}")
+    advice = f" --policy {summary['policy']['policy']}" if summary["policy"] else ""
+    click.echo(f"model: {summary['model']}\nnext: exitnas evaluate {run.path}{advice}")

@@ -28,7 +28,7 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
         candidates: probability of every candidate, empty when unknown.
         repaired: True when the operation took the place of a null because both encoder edges were null.
     """
-    graph = nx.DiGraph()
+    graph: nx.DiGraph = nx.DiGraph()
     for index, exit_ in enumerate(genotype.exits):
         layer = index + 1
         searched = {} if genotype.probabilities is None else genotype.probabilities[index]

@@ -2,6 +2,7 @@
 
 from math import hypot
 from pathlib import Path
+from typing import Any
 
 from exitnas.drawing.layout import PAPER, Box, Sheet
 
@@ -29,7 +30,12 @@ def draw_with_matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
     by_name = {box.name: box for box in sheet.boxes}
     for box in sheet.boxes:
         corner, style = (box.x - box.width / 2, box.y - box.height / 2), box.style
-        look = {"facecolor": style.fill, "edgecolor": style.line, "linestyle": "--" if box.dashed else "-", "zorder": 2}
+        look: dict[str, Any] = {
+            "facecolor": style.fill,
+            "edgecolor": style.line,
+            "linestyle": "--" if box.dashed else "-",
+            "zorder": 2,
+        }
         if box.shape == "band":
             axes.add_patch(Rectangle(corner, box.width, box.height, color=style.fill, linewidth=0, zorder=1))
         elif box.shape == "circle":
@@ -58,9 +64,9 @@ def draw_with_matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
     figure.savefig(path, format=kind, dpi=144, metadata={"Title": sheet.title})
 
 
-def _write(axes, box: Box) -> None:
+def _write(axes: Any, box: Box) -> None:
     """The one or two lines of text of a box; `$` is a dollar sign, not mathematics."""
-    look = {"ha": "center", "va": "center", "color": box.style.text, "zorder": 4, "parse_math": False}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": box.style.text, "zorder": 4, "parse_math": False}
     weight = "bold" if box.bold else "normal"
     lift = 0.0 if box.detail is None else 4.5
     axes.text(box.x, box.y + lift, box.label, fontsize=0.88 * box.size, weight=weight, **look)

@@ -31,7 +31,7 @@ class Drawn:
     renderer: str
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A renderer that this machine lacks, or that failed; its text says why."""
 
 
@@ -64,7 +64,7 @@ def draw(genotype: Genotype, output: Path, *, title: str | None = None) -> Drawn
                 with replacing(output) as temporary:
                     renderer(sheet, temporary, kind[1:])
                 return Drawn((output, beside), name)
-            except Unavailable as reason:
+            except UnavailableError as reason:
                 reasons.append(f"{name}: {reason}")
     except OSError as error:
         raise ExitnasError(f"{output}: cannot write there ({error.strerror or error})") from None
@@ -75,27 +75,27 @@ def draw(genotype: Genotype, output: Path, *, title: str | None = None) -> Drawn
 def _graphviz(sheet: Sheet, path: Path, kind: str) -> None:
     executable = shutil.which("dot")
     if executable is None:
-        raise Unavailable("no dot on PATH")
+        raise UnavailableError("no dot on PATH")
     _run(executable, sheet, path, kind)
 
 
 def _graphviz_pure(sheet: Sheet, path: Path, kind: str) -> None:
     if kind == "pdf":
-        raise Unavailable("writes no pdf")
+        raise UnavailableError("writes no pdf")
     scripts = sysconfig.get_path("scripts")
     executable = shutil.which("graphviz-pure", path=scripts) or shutil.which("graphviz-pure")
     if executable is None:
-        raise Unavailable("not installed")
+        raise UnavailableError("not installed")
     _run(executable, sheet, path, kind)
 
 
 def _matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
     if kind == "pdf":
-        raise Unavailable("used for svg and png only")
+        raise UnavailableError("used for svg and png only")
     try:
         draw_with_matplotlib(sheet, path, kind)
     except ImportError:
-        raise Unavailable("not installed") from None
+        raise UnavailableError("not installed") from None
 
 
 def _run(executable: str, sheet: Sheet, path: Path, kind: str) -> None:
@@ -104,12 +104,12 @@ def _run(executable: str, sheet: Sheet, path: Path, kind: str) -> None:
     try:
         done = subprocess.run(command, input=dot_source(sheet).encode(), capture_output=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"no answer within {_SECONDS} s") from None
+        raise UnavailableError(f"no answer within {_SECONDS} s") from None
     except OSError as error:
-        raise Unavailable(f"did not start: {error.strerror}") from None
+        raise UnavailableError(f"did not start: {error.strerror}") from None
     if done.returncode or not done.stdout:
         reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Unavailable(f"failed: {reason[-1] if reason else f'exit code {done.returncode}'}")
+        raise UnavailableError(f"failed: {reason[-1] if reason else f'exit code {done.returncode}'}")
     path.write_bytes(done.stdout)
 
 

@@ -11,7 +11,10 @@ _SHAPES = {"box": "box", "circle": "circle", "band": "box", "text": "plaintext"}
 
 
 def dot_source(sheet: Sheet) -> str:
-    """Text of a `.dot` file; it names its own layout (`neato`, which keeps pinned positions), so plain `dot` draws it."""
+    """Text of a `.dot` file.
+
+    It names its own layout, `neato`, which keeps pinned positions; so plain `dot` draws it.
+    """
     graph = graphviz.Digraph(
         "exits",
         graph_attr={

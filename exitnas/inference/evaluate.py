@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exitnas.errors import ExitnasError
+from exitnas.errors import UsageError
 from exitnas.inference.costs import model_macs
 from exitnas.inference.speed import time_policies
 from exitnas.inference.tradeoff import Point, choose, measure, trade_off
@@ -16,7 +16,7 @@ from exitnas.policies.base import Policy, make_policy
 from exitnas.tasks.data import Split
 from exitnas.tasks.spec import TaskSpec
 from exitnas.training.batches import Encoded
-from exitnas.training.evaluation import all_logits, exit_scores, summarize
+from exitnas.training.evaluation import all_outputs, exit_scores, summarize
 
 
 def applicable(model: Any, spec: TaskSpec) -> list[str]:
@@ -52,10 +52,12 @@ class Evaluation:
         self.model, self.spec = model, spec
         self.splits = {"dev": dev, "test": test}
         device = next(model.parameters()).device
-        self.logits = {
-            name: all_logits(model, encoded, batch_size, device, precision)
+        outputs = {
+            name: all_outputs(model, encoded, batch_size, device, precision)
             for name, (encoded, _) in self.splits.items()
         }
+        self.logits = {name: logits for name, (logits, _) in outputs.items()}
+        self.certainties = {name: certainty for name, (_, certainty) in outputs.items()}
         self.layer_macs, self.exit_macs = model_macs(model, max(1, round(test[0].mean_length())))
 
     def exits(self, split: str = "test") -> dict[str, Any]:
@@ -96,7 +98,12 @@ class Evaluation:
         """`[N, E]` of the certainty head for policies that need it, None for others."""
         if "certainty" not in POLICIES.get(policy).needs:
             return None
-        raise ExitnasError(f"policy {policy!r} needs a certainty head, and this model was trained without one")
+        certainty = self.certainties[split]
+        if certainty is None:
+            raise UsageError(
+                f"policy {policy!r} needs a certainty head, and this model was trained without one: retrain with --lte"
+            )
+        return certainty
 
     def chosen(self, policy: str, max_drop: float, **fixed: Any) -> Policy:
         """The fastest setting whose dev score is within `max_drop` of the last exit's; the slowest if none is."""

@@ -1,13 +1,14 @@
 """Answering texts with a trained model under an exit policy."""
 
+import json
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.inference.engine import run
 from exitnas.policies.base import Policy
 from exitnas.tasks.spec import TaskSpec
+from exitnas.tasks.tables import read_lines
 from exitnas.training.device import backbone_precision
 
 
@@ -73,18 +74,12 @@ def read_rows(path: str, spec: TaskSpec) -> list[tuple[str, str | None]]:
     Raises:
         ExitnasError: the file is missing, or a line is not a JSON object with these columns; names the line.
     """
-    import json
-    from pathlib import Path
-
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UsageError(f"--input {path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExitnasError(f"--input {path}: cannot be read as UTF-8 text ({error})") from None
+    if not Path(path).is_file():
+        what = "is a folder, a JSONL file was expected" if Path(path).is_dir() else "no such file"
+        raise UsageError(f"--input {path}: {what}")
     plain = ("text", "text_pair")[: len(spec.text_columns)]
     rows: list[tuple[str, str | None]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(Path(path)), start=1):
         if not line.strip():
             continue
         try:
@@ -109,8 +104,3 @@ def default_policy(model: Any) -> Policy:
     from exitnas.policies.base import make_policy
 
     return make_policy("static", {"exit": len(model.exits)})
-
-
-def eval_mode_on(model: Any, device: torch.device) -> Any:
-    """The model on `device`, in eval mode."""
-    return model.to(device).eval()

@@ -81,7 +81,7 @@ class Session:
             data_dir=data_dir or saved.get("data_dir"),
             offline=bool(offline),
             split_seed=saved.get("split_seed", 42),
-            limit_eval=limit_eval or saved.get("limit_eval"),
+            limit_eval=saved.get("limit_eval") if limit_eval is None else limit_eval,
         )
         if (data.spec.labels, data.spec.regression) != (trained.labels, trained.regression):
             raise UsageError(

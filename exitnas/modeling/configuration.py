@@ -20,6 +20,7 @@ class MultiExitConfig(PreTrainedConfig):
         task: the task's spec, as a dictionary.
         exitnas: what inference needs besides: `max_length` in tokens, `version` that wrote the model, and under `data`
             the `data_dir`, `split_seed` and `limit_eval` of training.
+        certainty: whether the model has a certainty head (BERxiT), for policy `lte`.
     """
 
     model_type = "exitnas"
@@ -28,6 +29,7 @@ class MultiExitConfig(PreTrainedConfig):
     genotype: dict | None = None
     task: dict | None = None
     exitnas: dict | None = None
+    certainty: bool = False
 
     def read_genotype(self) -> Genotype:
         """The genotype, validated."""

@@ -13,6 +13,7 @@ from exitnas.backbones.loading import backbone_from_config
 from exitnas.exits.exit import build_exits
 from exitnas.exits.genotype import Genotype
 from exitnas.modeling.configuration import MultiExitConfig
+from exitnas.objectives.certainty import CertaintyHead
 from exitnas.tasks.spec import TaskSpec
 
 
@@ -37,6 +38,7 @@ class MultiExitModel(PreTrainedModel):
     Attributes:
         backbone: the encoder (`exitnas.backbones.base.Backbone`).
         exits: one `exitnas.exits.exit.Exit` per layer.
+        certainty: the certainty head shared by all layers (`exitnas.objectives.certainty`), or None.
     """
 
     config_class = MultiExitConfig
@@ -50,6 +52,7 @@ class MultiExitModel(PreTrainedModel):
         self.backbone = backbone_from_config(config.read_backbone()) if backbone is None else backbone
         genotype.check_fits(self.backbone.num_layers, self.backbone.hidden_size, genotype.backbone)
         self.exits = build_exits(genotype, len(config.id2label or {}))
+        self.certainty = CertaintyHead(self.backbone.hidden_size) if config.certainty else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -57,12 +60,19 @@ class MultiExitModel(PreTrainedModel):
 
     @classmethod
     def assemble(
-        cls, backbone: Backbone, genotype: Genotype, spec: TaskSpec, record: dict[str, Any]
+        cls,
+        backbone: Backbone,
+        genotype: Genotype,
+        spec: TaskSpec,
+        record: dict[str, Any],
+        *,
+        certainty: bool = False,
     ) -> "MultiExitModel":
         """A model around a loaded backbone, with exits freshly initialized from torch's global generator.
 
         Args:
             record: kept in the config for inference: `max_length`, `version`, and under `data` how to find the rows.
+            certainty: add a certainty head, initialized after the exits.
 
         Raises:
             UsageError: the genotype is for another layer count or hidden size.
@@ -75,6 +85,7 @@ class MultiExitModel(PreTrainedModel):
             genotype=genotype.model_dump(mode="json"),
             task=spec.model_dump(mode="json"),
             exitnas=record,
+            certainty=certainty,
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
             problem_type="regression" if spec.regression else "single_label_classification",

@@ -1,5 +1,6 @@
 """The contract of an objective, and the loss of a single exit."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -7,13 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from exitnas.objectives.options import option_values
+
+Auxiliary = Literal["none", "distillation", "imitation", "diversity"]
+
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands: both counters start at 0 and count over all stages."""
+    """Where training stands: step and epoch start at 0 and count over all stages; `stage` is the stage's index."""
 
     step: int
     epoch: int
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,8 @@ class Terms:
 
     Attributes:
         losses: `[E, K]`, row m the terms of exit m: column 0 its task loss, the others what the objective adds
-            (one column per teacher, for example). Entries where `coefficients` is zero are not used.
+            (one column per teacher, for example). Entries where `coefficients` is zero are not used; they hold
+            constants, so that no gradient, not even a zero one, reaches an exit that is not trained.
         coefficients: `[E, K]`, the objective's own weights, constant.
         extra: a scalar added to the total that belongs to no single exit, or None.
     """
@@ -35,6 +42,15 @@ class Terms:
         """The scalar to minimize when nothing re-weights the terms."""
         total = (self.coefficients * self.losses).sum()
         return total if self.extra is None else total + self.extra
+
+    def task_part(self) -> Tensor:
+        """The scalar of column 0 (and `extra`): the exits' own losses."""
+        total = (self.coefficients[:, 0] * self.losses[:, 0]).sum()
+        return total if self.extra is None else total + self.extra
+
+    def auxiliary_part(self) -> Tensor:
+        """The scalar of all further columns: what the objective adds to the exits' own losses."""
+        return (self.coefficients[:, 1:] * self.losses[:, 1:]).sum()
 
 
 @dataclass(frozen=True)
@@ -56,8 +72,9 @@ class Stage:
     select: Literal["avg", "last"] = "avg"
 
 
+@dataclass(frozen=True)
 class Objective:
-    """What retraining minimizes.
+    """What retraining minimizes. Subclasses are frozen dataclasses; their fields are the options.
 
     Attributes:
         name: the name of its row in `OBJECTIVES`.
@@ -67,21 +84,36 @@ class Objective:
     name: ClassVar[str]
     regression: ClassVar[bool] = True
 
+    @property
+    def auxiliary(self) -> Auxiliary:
+        """What the columns after the task loss hold; `"none"` also where a term never meets a task loss."""
+        return "none"
+
+    @property
+    def trains_every_exit(self) -> bool:
+        """Whether every step trains the backbone with the task losses of all exits."""
+        return True
+
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order; one stage that trains everything unless an objective says otherwise."""
         return (Stage(self.name),)
 
     def options(self) -> dict[str, Any]:
         """The settings of this objective, as JSON-ready values."""
-        return {}
+        return option_values(self)
 
-    def terms(self, logits: list[Tensor], labels: Tensor, step: Step) -> Terms:
+    def columns(self, exits: int) -> list[str]:
+        """Names of the K columns of `Terms.losses` for E = `exits`."""
+        return ["task"] if self.auxiliary == "none" else ["task", self.auxiliary]
+
+    def terms(self, logits: list[Tensor], labels: Tensor, step: Step, states: list[Tensor] | None = None) -> Terms:
         """The loss terms of one batch.
 
         Args:
             logits: one `[B, C]` per exit, first layer first (`C = 1` for regression).
             labels: `[B]` int64 classes, or float32 values for regression.
             step: where training stands.
+            states: hidden states `[B, T, D]` of every layer; given by the training loop, used by few.
         """
         raise NotImplementedError
 
@@ -96,3 +128,20 @@ def exit_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def task_losses(logits: list[Tensor], labels: Tensor) -> Tensor:
     """`[E]`: the loss of every exit."""
     return torch.stack([exit_loss(exit_logits, labels) for exit_logits in logits])
+
+
+def task_terms(logits: list[Tensor], labels: Tensor, exits: Iterable[int]) -> Terms:
+    """The plain sum of the task losses of some exits (indices from 0); the others are left out of the graph."""
+    chosen = set(exits)
+    zero = logits[0].new_zeros(())
+    losses = [exit_loss(values, labels) if m in chosen else zero for m, values in enumerate(logits)]
+    used = [float(m in chosen) for m in range(len(logits))]
+    return Terms(torch.stack(losses).unsqueeze(1), logits[0].new_tensor(used).unsqueeze(1))
+
+
+def exit_weights(kind: str, exits: int, like: Tensor) -> Tensor:
+    """`[E]`: 1 for every exit (`"uniform"`), or the number of its layer (`"depth"`: 1, 2, ..., E)."""
+    return like.new_ones(exits) if kind == "uniform" else torch.arange(1, exits + 1, device=like.device).to(like.dtype)
+
+
+EXIT_WEIGHTS = ("uniform", "depth")

@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from exitnas import __version__
+from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Genotype, Origin
 from exitnas.reporting.progress import Reporter
@@ -36,6 +37,8 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     """
     space = load_space(settings.space)
     setup = prepare(settings)
+    if space.exits() > 1 and len(setup.train) < 2:
+        raise ExitnasError(f"{setup.data.source}: a search halves the training rows, expected at least 2, got 1")
     run.write_config("search", settings.model_dump(mode="json"), data_record(setup.data))
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
     began = perf_counter()

@@ -22,20 +22,36 @@ def forward(model: Any, batch: dict[str, Tensor], precision: str) -> list[Tensor
 
 
 @torch.inference_mode()
-def all_logits(model: Any, data: Encoded, batch_size: int, device: torch.device, precision: str = "fp32") -> Tensor:
-    """Logits `[N, E, C]` of every exit for every row, on the CPU, rows in the split's order; model in eval mode."""
+def all_outputs(
+    model: Any, data: Encoded, batch_size: int, device: torch.device, precision: str = "fp32"
+) -> tuple[Tensor, Tensor | None]:
+    """Logits `[N, E, C]` of every exit and certainty `[N, E]` (None without a head) for every row, in one pass.
+
+    On the CPU, rows in the split's order; the model runs in eval mode.
+    """
     training = model.training
     model.eval()
-    parts, order = [], []
+    head = getattr(model, "certainty", None)
+    parts: list[Tensor] = []
+    certainties: list[Tensor] = []
+    order: list[int] = []
     for indices in by_length(data, batch_size):
         batch = to_device(data.batch(indices), device)
-        parts.append(torch.stack(forward(model, batch, precision), dim=1).float().cpu())
+        with backbone_precision(device, precision):
+            states, mask = model.backbone(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+        parts.append(torch.stack(model.exit_logits(states, mask), dim=1).float().cpu())
+        if head is not None:
+            certainties.append(torch.stack([head(hidden, mask) for hidden in states], dim=1).float().cpu())
         order += indices
     model.train(training)
-    logits = torch.cat(parts)
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
-    return logits[back].clone()
+    return torch.cat(parts)[back].clone(), torch.cat(certainties)[back].clone() if certainties else None
+
+
+def all_logits(model: Any, data: Encoded, batch_size: int, device: torch.device, precision: str = "fp32") -> Tensor:
+    """The logits of `all_outputs`, `[N, E, C]`."""
+    return all_outputs(model, data, batch_size, device, precision)[0]
 
 
 def predictions(logits: Tensor, regression: bool) -> np.ndarray:

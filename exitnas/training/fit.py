@@ -1,34 +1,36 @@
 """The training loop of retraining: stages of an objective, one flat sequence per step, best checkpoint kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from exitnas.modeling.model import MultiExitModel
-from exitnas.objectives.base import Objective, Stage, Step
+from exitnas.objectives.base import Stage, Step
+from exitnas.objectives.plan import TrainingPlan
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.tensorboard import Scalars
 from exitnas.training.batches import shuffled
 from exitnas.training.device import to_device
-from exitnas.training.evaluation import all_logits, exit_scores, forward, summarize
-from exitnas.training.guard import check_finite
-from exitnas.training.optimizers import differentiating, optimized, set_learning_rate, weight_optimizer
+from exitnas.training.evaluation import all_logits, exit_scores, summarize
+from exitnas.training.optimizers import optimized, set_learning_rate, weight_optimizer
 from exitnas.training.runs import Run
 from exitnas.training.schedules import linear
 from exitnas.training.settings import RetrainSettings
 from exitnas.training.setup import Setup
+from exitnas.training.step import Batch, train_step
+from exitnas.training.traces import Traces
 
 
 @dataclass
 class FitState:
-    """All state of the loop beside the model and torch's generators.
+    """All state of the loop beside the model, the weighting, the gradient rule and torch's generators.
 
     Attributes:
-        generator: draws the order of the rows.
+        generator: draws D1 and D2 where there are such, and the order of the rows.
         epoch, step: completed, over all stages.
         best_score, best_weights: of the best checkpoint of the current stage.
     """
@@ -44,49 +46,63 @@ def fit(
     model: MultiExitModel,
     setup: Setup,
     settings: RetrainSettings,
-    objective: Objective,
+    plan: TrainingPlan,
     seed: int,
     run: Run,
     scalars: Scalars,
     report: Reporter,
-) -> None:
+) -> dict[str, Any]:
     """Train `model` in place; it ends with the weights of the best checkpoint of the last stage.
 
     Every epoch is evaluated on dev; a stage keeps the checkpoint with the best AVG over exits, or the best last exit
-    where the objective says so.
+    where the objective says so. Where the weighting needs a D2, an epoch passes over D1 only, drawn anew each time.
+
+    Returns:
+        What the weighting and the gradient rule have to tell at the end: `loss_weights`, `angles_above_90`.
     """
     state = FitState(torch.Generator().manual_seed(seed))
-    for stage, epochs in zip(objective.stages(), epochs_per_stage(objective.stages(), settings.epochs), strict=True):
+    parts = plan.start(len(model.exits), seed, setup.device)
+    traces = Traces(run, seed, scalars, plan.objective.columns(len(model.exits)))
+    everything = list(range(len(setup.train)))
+    per_epoch = -(-parts.weighting.first_rows(len(everything)) // settings.batch_size)
+    stages = plan.objective.stages()
+    told: dict[str, Any] = {}
+    for number, (stage, epochs) in enumerate(zip(stages, epochs_per_stage(stages, settings.epochs), strict=True)):
         optimizer = _stage_optimizer(model, stage, settings)
         trained = optimized(optimizer)
         chosen = {id(p) for p in trained}
         frozen = [p for p in model.parameters() if id(p) not in chosen]
         state.best_score = -float("inf")
-        begin, per_epoch = state.step, -(-len(setup.train) // settings.batch_size)
+        begin = state.step
         for epoch in range(1, epochs + 1):
             losses = []
-            order = shuffled(setup.train, list(range(len(setup.train))), settings.batch_size, state.generator)
+            first, second = parts.weighting.split(everything, state.generator)
+            order = shuffled(setup.train, first, settings.batch_size, state.generator)
+            other = _endless(setup, second, settings.batch_size, state.generator)
             model.train()
             for rows in report.track(order, f"{stage.name} epoch {epoch}/{epochs}", len(order)):
                 batch = to_device(setup.train.batch(rows), setup.device)
                 set_learning_rate(optimizer, linear(state.step - begin, per_epoch * epochs, settings.warmup))
-                with differentiating(trained, frozen):
-                    logits = forward(model, batch, settings.precision)
-                    terms = objective.terms(logits, batch["labels"], Step(state.step, state.epoch))
-                    loss = terms.total()
-                    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                    losses.append(check_finite(loss, terms.losses, state.step, rates))
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                clip_grad_norm_(trained, settings.clip)
-                optimizer.step()
+                where = Step(state.step, state.epoch, number)
+                losses.append(train_step(model, batch, other, parts, optimizer, trained, frozen, where, settings))
+                traces.angle(state.step, parts.gradient)
                 state.step += 1
             state.epoch += 1
 
-            dev_logits = all_logits(model, setup.dev, settings.batch_size, setup.device, settings.precision)
-            result = summarize(exit_scores(dev_logits, setup.data.dev, setup.spec))
+            logits = all_logits(model, setup.dev, settings.batch_size, setup.device, settings.precision)
+            result = summarize(exit_scores(logits, setup.data.dev, setup.spec))
             mean = sum(losses) / len(losses)
-            run.log(seed=seed, stage=stage.name, epoch=state.epoch, step=state.step, split="dev", loss=mean, **result)
+            told = traces.epoch(state.step, parts)
+            run.log(
+                seed=seed,
+                stage=stage.name,
+                epoch=state.epoch,
+                step=state.step,
+                split="dev",
+                loss=mean,
+                **result,
+                **told,
+            )
             scalars.add(state.step, loss__weights=mean)
             scalars.exits(state.step, "dev", result["exits"], result["avg"], result["best"])
             report.line(
@@ -98,6 +114,7 @@ def fit(
                 state.best_score = score
                 state.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(state.best_weights)
+    return told
 
 
 def epochs_per_stage(stages: tuple[Stage, ...], epochs: int) -> list[int]:
@@ -109,9 +126,23 @@ def epochs_per_stage(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     return [max(1, round(end) - round(start)) for start, end in pairwise(bounds)]
 
 
+def _endless(setup: Setup, rows: list[int], size: int, generator: torch.Generator) -> Callable[[], Batch]:
+    """A function that gives batches of `rows` without end, each pass in a new order; draws on its first call."""
+
+    def batches() -> Any:
+        while True:
+            for chosen in shuffled(setup.train, rows, size, generator):
+                yield to_device(setup.train.batch(chosen), setup.device)
+
+    supply = batches()
+    return lambda: next(supply)
+
+
 def _stage_optimizer(model: MultiExitModel, stage: Stage, settings: RetrainSettings) -> torch.optim.AdamW:
     exits: Any = model.exits
     chosen = {"all": exits, "last": exits[-1:], "early": exits[:-1]}[stage.exits]
+    if model.certainty is not None:
+        chosen = nn.ModuleList([*chosen, model.certainty])
     backbone: nn.Module = model.backbone if stage.backbone else nn.Module()
     return weight_optimizer(
         backbone, chosen, lr=settings.lr, exit_lr=settings.exit_lr, weight_decay=settings.weight_decay

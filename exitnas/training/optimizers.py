@@ -26,7 +26,8 @@ def weight_optimizer(
                     "name": f"{name}{'' if decay else ' (no decay)'}",
                 }
             )
-    return torch.optim.AdamW([group for group in groups if group["params"]])
+    # The fused step reads every tensor once; on a CPU it is several times faster than the plain loop.
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def architecture_optimizer(architecture: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -57,6 +58,7 @@ def assert_partition(model: nn.Module, *optimizers: torch.optim.Optimizer) -> No
 @contextmanager
 def differentiating(wanted: Iterable[nn.Parameter], unwanted: Iterable[nn.Parameter]) -> Iterator[None]:
     """Inside, gradients flow to `wanted` only; nothing is computed for `unwanted`. Restored on exit."""
+    wanted = list(wanted)
     parameters = [(p, p.requires_grad) for p in [*wanted, *unwanted]]
     chosen = {id(p) for p in wanted}
     try:

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from exitnas import __version__
+from exitnas.drawing.heatmap import draw_loss_weights
+from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Genotype
 from exitnas.modeling.model import MultiExitModel
 from exitnas.modeling.saving import save_model
-from exitnas.objectives import OBJECTIVES
+from exitnas.objectives.plan import TrainingPlan
+from exitnas.objectives.recipes import get_recipe
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.tensorboard import Scalars
 from exitnas.training.device import seeded
@@ -19,6 +22,7 @@ from exitnas.training.fit import fit
 from exitnas.training.runs import Run, data_record
 from exitnas.training.settings import RetrainSettings
 from exitnas.training.setup import Setup, prepare
+from exitnas.training.traces import WEIGHTS_FILE
 
 
 def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Reporter) -> dict[str, Any]:
@@ -28,13 +32,16 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
 
     Returns:
         The summary: `task, metric, split, exits, avg, best` (test, the mean over seeds), `std` of avg and best over
-        seeds, `seeds` with every seed's scores, `costs` per exit, `seconds`.
+        seeds, `seeds` with every seed's scores, `plan` of training, `policy` a recipe recommends, `costs` per exit,
+        `seconds`.
 
     Raises:
-        UsageError: the genotype does not fit the backbone.
+        UsageError: the genotype does not fit the backbone, or the plan of training makes no sense.
         ExitnasError: bad data, an unreachable source, or a loss that is not finite.
     """
+    plan = TrainingPlan.from_settings(settings)
     setup = prepare(settings)
+    plan.check_task(setup.spec.regression)
     genotype.check_fits(setup.config.num_hidden_layers, setup.config.hidden_size, settings.backbone)
     run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
     genotype.save(run.path / "genotype.json")
@@ -43,7 +50,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     results: list[dict[str, Any]] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         with seeded(seed):
-            model, result = _one_seed(setup, settings, genotype, seed, run, report)
+            model, result = _one_seed(setup, settings, plan, genotype, seed, run, report)
         if not results or result["dev"]["avg"] > max(other["dev"]["avg"] for other in results):
             save_model(model, setup.tokenizer, run.path / "model")
         results.append(result)
@@ -54,17 +61,31 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         "metric": setup.spec.metric,
         "split": "test",
         "objective": settings.objective,
+        "recipe": settings.recipe,
+        "plan": plan.describe(),
+        "policy": None if settings.recipe is None else get_recipe(settings.recipe).recommended(),
         **_over_seeds(results),
         "seeds": results,
         "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
         "seconds": round(perf_counter() - began, 2),
     }
+    if (run.path / WEIGHTS_FILE).exists():
+        try:
+            draw_loss_weights(run.path / WEIGHTS_FILE, run.path / "loss_weights.png")
+        except ExitnasError as error:
+            report.line(str(error))
     run.write_summary(summary)
     return summary
 
 
 def _one_seed(
-    setup: Setup, settings: RetrainSettings, genotype: Genotype, seed: int, run: Run, report: Reporter
+    setup: Setup,
+    settings: RetrainSettings,
+    plan: TrainingPlan,
+    genotype: Genotype,
+    seed: int,
+    run: Run,
+    report: Reporter,
 ) -> tuple[MultiExitModel, dict[str, Any]]:
     backbone = setup.fresh_backbone()
     record = {
@@ -72,12 +93,14 @@ def _one_seed(
         "max_length": settings.max_length,
         "data": settings.model_dump(include={"data_dir", "split_seed", "limit_eval"}),
     }
-    model: Any = MultiExitModel.assemble(backbone, genotype, setup.spec, record)
+    model: Any = MultiExitModel.assemble(backbone, genotype, setup.spec, record, certainty=plan.lte)
     model = model.to(setup.device)
     scalars = Scalars(run.path / "tb" / f"seed_{seed}")
-    fit(model, setup, settings, OBJECTIVES.create(settings.objective), seed, run, scalars, report)
+    told = fit(model, setup, settings, plan, seed, run, scalars, report)
     scalars.close()
     result: dict[str, Any] = {"seed": seed}
+    if "angles_above_90" in told:
+        result["angles_above_90"] = told["angles_above_90"]
     for name in ("dev", "test"):
         encoded, split = setup.split(name)
         logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)

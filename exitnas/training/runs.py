@@ -19,6 +19,9 @@ CONTENTS = (
     "genotype.svg",
     "history.jsonl",
     "tb",
+    "loss_weights.json",
+    "loss_weights.png",
+    "gradient_angles.json",
     "checkpoint",
     "model",
     "summary.json",
@@ -41,6 +44,9 @@ class Run:
     def create(cls, path: Path | str, *, overwrite: bool = False) -> "Run":
         """Make the directory, refusing one that already holds a run.
 
+        With `overwrite` the old run stays until the new one writes its config, so that a request that fails before
+        the job begins (unknown backbone, bad data) destroys nothing.
+
         Raises:
             UsageError: the directory holds a run and `overwrite` is False, or the path is a file.
         """
@@ -53,14 +59,17 @@ class Run:
                 f"--output {path}: already holds a run ({', '.join(present)}); "
                 "choose another folder or pass --overwrite"
             )
-        for name in present:
-            target = path / name
-            shutil.rmtree(target) if target.is_dir() else target.unlink()
         path.mkdir(parents=True, exist_ok=True)
         return cls(path)
 
     def write_config(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        """`config.json`: every setting, where the data came from, and the versions that matter."""
+        """Remove an old run's files and write `config.json`: every setting, where the data came from, versions."""
+        for name in CONTENTS:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
         libraries = ("torch", "transformers", "accelerate", "numpy", "pydantic")
         versions = {"exitnas": __version__, "python": platform.python_version()}
         versions |= {name: version(name) for name in libraries}
@@ -81,20 +90,3 @@ class Run:
 def data_record(data: Any) -> dict[str, Any]:
     """What a run records of its data: source, sizes, notes."""
     return {"source": data.source, "sizes": data.sizes, "notes": list(data.notes)}
-
-
-def model_directory(path: Path | str) -> Path:
-    """The model directory behind a model argument, which may be a run directory or its `model/`.
-
-    Raises:
-        UsageError: there is no model.
-    """
-    path = Path(path)
-    for candidate in (path / "model", path):
-        if (candidate / "model.safetensors").is_file() and (candidate / "config.json").is_file():
-            return candidate
-    if not path.exists():
-        raise UsageError(f"{path}: no such folder; expected a run directory of `exitnas retrain` or its model/")
-    if (path / "genotype.json").is_file():
-        raise UsageError(f"{path}: holds a search, not a model; run `exitnas retrain {path / 'genotype.json'}` first")
-    raise UsageError(f"{path}: holds no model (model.safetensors and config.json); expected a run of `exitnas retrain`")

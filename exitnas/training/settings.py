@@ -56,6 +56,20 @@ class RetrainSettings(TrainingSettings):
     """Training objective."""
     seeds: int = Field(default=1, ge=1)
     """Train this many times, with seeds `seed`, `seed + 1`, ..."""
+    objective_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the objective."""
+    weighting: str = "uniform"
+    """How the objective's terms are weighed."""
+    weighting_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the weighting."""
+    gradient: str = "sum"
+    """How the terms' gradients become one."""
+    gradient_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the gradient rule."""
+    lte: bool = False
+    """Train a certainty head for policy `lte`."""
+    recipe: str | None = None
+    """Name of the recipe these settings come from; a record, nothing is read from it."""
 
 
 S = TypeVar("S", bound=TrainingSettings)

@@ -1,0 +1,72 @@
+"""One training step: the terms of an objective, their weights, one gradient, one update."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from exitnas.objectives.base import Step, Terms
+from exitnas.objectives.certainty import with_certainty
+from exitnas.objectives.plan import Parts
+from exitnas.training.device import backbone_precision
+from exitnas.training.guard import check_finite
+from exitnas.training.optimizers import differentiating
+from exitnas.training.settings import RetrainSettings
+
+Batch = dict[str, Tensor]
+
+
+def measure(model: Any, batch: Batch, parts: Parts, where: Step, precision: str) -> Terms:
+    """One forward: the objective's terms on a batch, with the certainty head's loss where the model has one."""
+    ids, labels = batch["input_ids"], batch["labels"]
+    with backbone_precision(ids.device, precision):
+        states, mask = model.backbone(ids, batch["attention_mask"], batch.get("token_type_ids"))
+    states = parts.gradient.branch(states)
+    logits = model.exit_logits(states, mask)
+    terms = parts.objective.terms(logits, labels, where, states)
+    if model.certainty is None:
+        return terms
+    return with_certainty(terms, model.certainty, states, mask, logits, labels)
+
+
+def train_step(
+    model: Any,
+    batch: Batch,
+    other: Callable[[], Batch],
+    parts: Parts,
+    optimizer: torch.optim.Optimizer,
+    trained: list[nn.Parameter],
+    frozen: list[nn.Parameter],
+    where: Step,
+    settings: RetrainSettings,
+) -> float:
+    """Update the `trained` parameters once, then the loss weights if they are learned; returns the weighted loss.
+
+    Args:
+        batch: on the model's device; of D1 where the weighting splits the data.
+        other: gives the next batch of D2; called only by weightings that need one.
+        trained, frozen: together all parameters of the model.
+        settings: `precision` and `clip` are read.
+
+    Raises:
+        ExitnasError: the loss is not finite.
+    """
+    with differentiating(trained, frozen):
+        seen = measure(model, batch, parts, where, settings.precision)
+        terms = parts.weighting.apply(seen)
+        total = terms.total()
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        loss = check_finite(total, terms.losses, where.step, rates)
+        optimizer.zero_grad(set_to_none=True)
+        parts.gradient.backward(terms, total, trained)
+    clip_grad_norm_(trained, settings.clip)
+    optimizer.step()
+
+    def without_gradient(which: Callable[[], Batch]) -> Terms:
+        with torch.no_grad():
+            return measure(model, which(), parts, where, settings.precision)
+
+    parts.weighting.update(seen, lambda: without_gradient(lambda: batch), lambda: without_gradient(other))
+    return loss
