@@ -76,9 +76,7 @@ def textbook_epoch(setup: Setup, settings: SearchSettings) -> float:
     for start in range(0, middle, size):
         for optimizer, rows in ((state.architecture, order[middle:]), (state.weights, order[:middle])):
             batch = to_device(setup.train.batch(rows[start : start + size], TEXTBOOK_LENGTH), setup.device)
-            states, mask = supernet.backbone(
-                batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
-            )
+            states, mask = supernet.backbone(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
             logits = [_plain_exit(supernet, layer, hidden, mask) for layer, hidden in enumerate(states)]
             supernet.zero_grad(set_to_none=True)
             task_losses(logits, batch["labels"]).sum().backward()

@@ -67,7 +67,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """As click's own, with errors of the options before a command in the same one line as all others."""
         try:
-            result = super().main(*args, **{**extra, "standalone_mode": False})
+            result = super().main(*args, **{"prog_name": "exitnas", **extra, "standalone_mode": False})
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else "exitnas")
         sys.exit(result if isinstance(result, int) else 0)

@@ -50,7 +50,6 @@ training = compose(
 )
 
 
-
 class NamedValue(click.ParamType):
     """`NAME=VALUE`; the value is read as JSON where it is JSON (numbers, true, false), as text otherwise."""
 

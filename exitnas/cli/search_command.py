@@ -15,7 +15,7 @@ from exitnas.cli import options, render
 @options.output
 @options.overwrite
 @options.training
-@click.option("--arch-lr", type=float, help="Learning rate of the architecture parameters.  [2e-2]")
+@click.option("--arch-lr", type=float, help="Learning rate of the architecture parameters.  [3e-2]")
 @click.option("--arch-warmup-epochs", type=int, help="First epochs without architecture steps.  [1 of 2 or more]")
 @click.option("--split", type=click.Choice(["epoch", "fixed"]), help="Draw D1/D2 every epoch or once.  [epoch]")
 @options.as_json

@@ -119,7 +119,7 @@ def arrange(genotype: Genotype, title: str | None = None) -> Sheet:
     sheet_width = max(right, needed)
 
     boxes = [
-        Box(f"title.{line}", sheet_width / 2, 64.0 - 21 * line, sheet_width, 26.0, text, shape="text", size=size,
+        Box(f"title.{line}", sheet_width / 2, 66.0 - 24 * line, sheet_width, 24.0, text, shape="text", size=size,
             style=Style(PAPER, PAPER, color), bold=bold)
         for line, (text, size, color, bold) in enumerate(titles)
     ]  # fmt: skip

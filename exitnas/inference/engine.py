@@ -96,5 +96,5 @@ def _certainty_head(model: Any, policy: Policy) -> Any:
         return None
     head = getattr(model, "certainty", None)
     if head is None:
-        raise UsageError(f"policy {policy.name!r} needs a certainty head: retrain the model with the lte objective")
+        raise UsageError(f"policy {policy.name!r} needs a certainty head: retrain with --lte")
     return head

@@ -33,7 +33,7 @@ def load_model(path: Path | str) -> tuple[MultiExitModel, Any]:
     folder = model_directory(path)
     try:
         with quiet():
-            model, found = MultiExitModel.from_pretrained(
+            loaded: Any = MultiExitModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -42,7 +42,8 @@ def load_model(path: Path | str) -> tuple[MultiExitModel, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ExitnasError(f"{folder}: the model cannot be read ({reason}); retrain it or copy it again") from error
-    missing = sorted(found["missing_keys"])
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ExitnasError(f"{folder}: model.safetensors lacks {len(missing)} weights ({shown}); copy the model again")

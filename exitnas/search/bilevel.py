@@ -13,7 +13,7 @@ from exitnas.reporting.tensorboard import Scalars
 from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
 from exitnas.search.steps import architecture_step, weight_step
-from exitnas.supernet.discretize import decisions, discretize, undecided_warning
+from exitnas.supernet.discretize import collapse_warning, decisions, discretize, undecided_warning
 from exitnas.supernet.space import SearchSpace, load_space
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded, to_device
@@ -50,7 +50,8 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         with seeded(settings.seed):
             genotype, scores = _search(setup, settings, space, run, report)
     genotype.save(run.path / "genotype.json")
-    warning = undecided_warning(genotype)
+    found = (undecided_warning(genotype), collapse_warning(genotype))
+    warning = "; ".join(text for text in found if text) or None
     summary = {
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),

@@ -12,7 +12,7 @@ class SearchSettings(TrainingSettings):
 
     space: str = "leco"
     """Search space: a name or the path of a YAML file."""
-    arch_lr: float = Field(default=2e-2, gt=0)
+    arch_lr: float = Field(default=3e-2, gt=0)
     """Learning rate of the architecture parameters; LECO's 2e-4 leaves every choice near chance."""
     arch_weight_decay: float = Field(default=1e-3, ge=0)
     """Weight decay of the architecture parameters, as in DARTS."""

@@ -91,3 +91,18 @@ def undecided_warning(genotype: Genotype) -> str | None:
         f"{len(weak)} of {len(rows)} choices are below {DECIDED} times the uniform probability, close to noise: "
         "search longer or raise --arch-lr (with Adam a parameter moves at most about the learning rate per step)"
     )
+
+
+def collapse_warning(genotype: Genotype) -> str | None:
+    """A sentence when null won both encoder edges of half the layers or more, None otherwise.
+
+    Null scales the whole encoder cell down, which lowers the loss on D2 when the weights are over-confident there. A
+    search whose edges drift to null has overfitted its weights; what was chosen in null's place was hardly judged.
+    """
+    repaired = [str(layer) for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.repaired]
+    if 2 * len(repaired) < genotype.layers:
+        return None
+    return (
+        f"null won both encoder edges of layer {', '.join(repaired)}: the weights overfitted and null only made them less "
+        "sure; search fewer epochs, draw D1 and D2 anew every epoch (--split epoch), or use more data"
+    )

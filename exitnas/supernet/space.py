@@ -116,6 +116,8 @@ def load_space(name: str) -> SearchSpace:
             raise UsageError(f"unknown search space {name!r}: {nearest(name, space_names())}")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ExitnasError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except yaml.YAMLError as error:
         raise ExitnasError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     return parse(SearchSpace, data, str(path))

@@ -68,7 +68,7 @@ def fit(
     stages = plan.objective.stages()
     told: dict[str, Any] = {}
     for number, (stage, epochs) in enumerate(zip(stages, epochs_per_stage(stages, settings.epochs), strict=True)):
-        optimizer = _stage_optimizer(model, stage, settings)
+        optimizer = stage_optimizer(model, stage, settings)
         trained = optimized(optimizer)
         chosen = {id(p) for p in trained}
         frozen = [p for p in model.parameters() if id(p) not in chosen]
@@ -138,7 +138,8 @@ def _endless(setup: Setup, rows: list[int], size: int, generator: torch.Generato
     return lambda: next(supply)
 
 
-def _stage_optimizer(model: MultiExitModel, stage: Stage, settings: RetrainSettings) -> torch.optim.AdamW:
+def stage_optimizer(model: MultiExitModel, stage: Stage, settings: RetrainSettings) -> torch.optim.AdamW:
+    """AdamW over the parts of `model` that `stage` trains; a certainty head counts as an exit of every stage."""
     exits: Any = model.exits
     chosen = {"all": exits, "last": exits[-1:], "early": exits[:-1]}[stage.exits]
     if model.certainty is not None:

@@ -42,11 +42,11 @@ class GradientAlignment(GradientRule):
     def backward(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
         towards = torch.autograd.grad(terms.auxiliary_part(), parameters, retain_graph=True, allow_unused=True)
         task = torch.autograd.grad(terms.task_part(), parameters, allow_unused=True)
-        pairs = [(k, c) for k, c in zip(towards, task, strict=True)]
+        pairs = list(zip(towards, task, strict=True))
         zero = total.new_zeros(())
-        dots = torch.stack([zero if k is None or c is None else (k * c).sum() for k, c in pairs])
-        norms_kd = torch.stack([zero if k is None else (k * k).sum() for k, _ in pairs])
-        norms_ce = torch.stack([zero if c is None else (c * c).sum() for _, c in pairs])
+        dots = torch.stack([zero if k is None or c is None else _dot(k, c) for k, c in pairs])
+        norms_kd = torch.stack([zero if k is None else _dot(k, k) for k, _ in pairs])
+        norms_ce = torch.stack([zero if c is None else _dot(c, c) for _, c in pairs])
         self.angles.append(angle(float(dots.sum()), float(norms_kd.sum()), float(norms_ce.sum())))
         if self.scope == "global":
             dots, norms_ce = dots.sum().expand_as(dots), norms_ce.sum().expand_as(norms_ce)
@@ -58,6 +58,10 @@ class GradientAlignment(GradientRule):
         projected = torch.where(squares > 0, dots / squares, torch.zeros_like(dots))
         factors = (1 - self.alpha) + self.alpha * projected
         return torch.where(dots < 0, torch.ones_like(factors), factors) if self.hard else factors
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
 
 
 def angle(dot: float, square_a: float, square_b: float) -> float | None:
