@@ -1,20 +1,14 @@
-"""Pictures of a genotype: the graph, the sheet, every renderer, and what is said when there is none."""
+"""What a picture of a genotype shows: the graph, where it stands on the sheet, and its Graphviz source."""
 
 import re
-import subprocess
-import sysconfig
-from html import unescape
-from pathlib import Path
+from itertools import pairwise
 
 import networkx as nx
 import pytest
 
-from exitnas.drawing import render
 from exitnas.drawing.graph import genotype_graph
-from exitnas.drawing.layout import STYLES, Sheet, arrange
-from exitnas.drawing.render import RENDERERS, UnavailableError, draw
+from exitnas.drawing.layout import STYLES, arrange
 from exitnas.drawing.source import dot_source
-from exitnas.errors import ExitnasError, UsageError
 from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.exits.operations import EDGES
 from exitnas.supernet.space import load_space
@@ -47,23 +41,10 @@ def make(layers: int = 3, searched: bool = True, backbone: str = "bert <base> & 
     )
 
 
-def without_graphviz(monkeypatch: pytest.MonkeyPatch, keep: str | None) -> None:
-    """Leave only the renderer `keep`."""
-    monkeypatch.setattr(render, "RENDERERS", {name: RENDERERS[name] for name in RENDERERS if name == keep})
-
-
-def available(name: str, tmp_path: Path) -> bool:
-    try:
-        RENDERERS[name](arrange(make(1)), tmp_path / "probe.svg", "svg")
-    except UnavailableError:
-        return False
-    return True
-
-
 def test_graph_of_one_exit_is_the_equation_of_the_exit() -> None:
     graph = genotype_graph(make(1))
     expected = {("layer", "down"), ("down", "activation_in"), ("activation_in", "encoder_2"), ("encoder_2", "sum")}
-    expected |= set(zip(PATH, PATH[1:], strict=False))
+    expected |= set(pairwise(PATH))
     assert {(a.removeprefix("1."), b.removeprefix("1.")) for a, b in graph.edges} == expected
 
 
@@ -71,7 +52,7 @@ def test_encoder_layers_are_chained_and_every_exit_hangs_on_its_own() -> None:
     graph = genotype_graph(make(4))
     trunk = [name for name in graph if name.endswith(".layer")]
     assert trunk == ["1.layer", "2.layer", "3.layer", "4.layer"]
-    assert [(a, b) for a, b in graph.edges if b in trunk] == [*zip(trunk, trunk[1:], strict=False)]
+    assert [(a, b) for a, b in graph.edges if b in trunk] == [*pairwise(trunk)]
     assert nx.is_directed_acyclic_graph(graph)
     for layer in range(1, 5):
         assert nx.has_path(graph, f"{layer}.layer", f"{layer}.classifier")
@@ -168,144 +149,3 @@ def test_source_pins_positions_and_has_six_digit_colours_and_fonts_on_edges() ->
     nodes = [line for line in source.splitlines() if " -> " not in line and "label=" in line]
     assert all(re.search(r'pos="-?[\d.]+,-?[\d.]+!"', line) for line in nodes)
     assert all(re.fullmatch("#[0-9a-f]{6}", c) for s in STYLES.values() for c in (s.fill, s.line, s.text))
-
-
-def check_svg(path: Path, genotype: Genotype) -> None:
-    """Titles, edges and texts that Graphviz writes into an SVG: all of the genotype is there."""
-    svg = path.read_text(encoding="utf-8")
-    titles = {unescape(title) for title in re.findall(r"<title>([^<]*)</title>", svg)}
-    graph = genotype_graph(genotype)
-    assert set(graph) <= titles
-    assert {f"{tail}->{head}" for tail, head in graph.edges} <= titles
-    texts = [unescape(text).strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-    for layer, exit_ in enumerate(genotype.exits, start=1):
-        assert f"layer {layer}" in texts
-        assert f"exit {layer}" in texts
-        for edge in EDGES:
-            name = exit_.operation(edge)
-            block = svg.split(f"<title>{layer}.{edge}</title>")[1].split("</g>\n</g>")[0].split("<title>")[0]
-            assert re.search(rf">{re.escape(name)}( \*)?<", block), (layer, edge, name)
-    assert f"Exits of {genotype.backbone}" in texts
-
-
-@pytest.mark.parametrize("name", ["graphviz", "graphviz-pure"])
-def test_svg_of_the_graphviz_renderers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not available(name, tmp_path):
-        pytest.skip(f"{name} is not installed")
-    without_graphviz(monkeypatch, name)
-    drawn = draw(make(3), tmp_path / "exits.svg")
-    assert drawn.renderer == name
-    assert drawn.paths == (tmp_path / "exits.svg", tmp_path / "exits.dot")
-    check_svg(drawn.paths[0], make(3))
-    png = draw(make(2), tmp_path / "exits.png")
-    assert png.paths[0].read_bytes().startswith(b"\x89PNG")
-
-
-def test_svg_and_png_of_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
-    without_graphviz(monkeypatch, "matplotlib")
-    genotype = make(2)
-    drawn = draw(genotype, tmp_path / "exits.svg")
-    assert drawn.renderer == "matplotlib"
-    svg = unescape(drawn.paths[0].read_text(encoding="utf-8"))
-    graph = genotype_graph(genotype)
-    for mark in (*graph, *(f"{tail}->{head}" for tail, head in graph.edges)):
-        assert f'<g id="{mark}">' in svg
-    for word in ("leaky_relu", "conv_1", "mha_4", "skip", "null", "sa", "layer 1", "exit 2", "0.62"):
-        assert f"<!-- {word} -->" in svg
-    assert draw(genotype, tmp_path / "exits.png").paths[0].read_bytes().startswith(b"\x89PNG")
-
-
-def test_matplotlib_takes_dollar_signs_and_brackets_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
-    without_graphviz(monkeypatch, "matplotlib")
-    drawn = draw(make(1), tmp_path / "exits.svg", title=r"costs $5 & <10$ \frac")
-    assert r"<!-- costs $5 & <10$ \frac -->" in unescape(drawn.paths[0].read_text(encoding="utf-8"))
-
-
-def test_awkward_names_survive_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not available("graphviz-pure", tmp_path):
-        pytest.skip("graphviz-pure is not installed")
-    without_graphviz(monkeypatch, "graphviz-pure")
-    title = '<b> "quoted" & back\\slash α → é'
-    svg = draw(make(1), tmp_path / "e.svg", title=title).paths[0].read_text(encoding="utf-8")
-    assert title in [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-
-
-def test_first_renderer_that_works_is_taken_and_broken_ones_are_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(sheet: Sheet, path: Path, kind: str) -> None:
-        path.write_text("half a picture")
-        raise UnavailableError("broke")
-
-    def works(sheet: Sheet, path: Path, kind: str) -> None:
-        path.write_text(f"{kind} of {len(sheet.arrows)} arrows")
-
-    assert list(RENDERERS) == ["graphviz", "graphviz-pure", "matplotlib"]
-    monkeypatch.setattr(render, "RENDERERS", {"first": broken, "second": works, "third": broken})
-    drawn = draw(make(1), tmp_path / "deep" / "exits.SVG")
-    assert drawn.renderer == "second"
-    assert drawn.paths[0].read_text() == "svg of 9 arrows"
-    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["exits.SVG", "exits.dot"]
-
-
-def test_no_renderer_names_the_extra_and_leaves_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_graphviz(monkeypatch, None)
-    with pytest.raises(ExitnasError, match=r'pip install "exitnas\[viz\]"') as caught:
-        draw(make(1), tmp_path / "exits.png")
-    assert caught.value.exit_code == 1
-    assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["exits.dot"]
-    assert "digraph exits" in (tmp_path / "exits.dot").read_text(encoding="utf-8")
-
-
-def test_missing_programs_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(ExitnasError) as caught:
-        draw(make(1), tmp_path / "exits.svg")
-    for part in ("graphviz: no dot on PATH", "graphviz-pure: not installed", "matplotlib: not installed"):
-        assert part in str(caught.value)
-
-
-def test_failing_program_is_reported_with_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(command: list[str], **more: object) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.CompletedProcess(command, 1, b"", b"noise\nout of memory\n")
-
-    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/nowhere/{name}")
-    monkeypatch.setattr(subprocess, "run", fail)
-    without_graphviz(monkeypatch, "graphviz")
-    with pytest.raises(ExitnasError, match="graphviz: failed: out of memory"):
-        draw(make(1), tmp_path / "exits.svg")
-
-
-def test_pdf_needs_graphviz_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(render.RENDERERS, "graphviz", RENDERERS["graphviz"])
-    if available("graphviz", tmp_path):
-        assert draw(make(1), tmp_path / "exits.pdf").paths[0].read_bytes().startswith(b"%PDF")
-        monkeypatch.delitem(render.RENDERERS, "graphviz")
-    with pytest.raises(ExitnasError, match="install Graphviz, or write svg or png"):
-        draw(make(1), tmp_path / "other.pdf")
-    assert (tmp_path / "other.dot").is_file()
-
-
-def test_only_the_source(tmp_path: Path) -> None:
-    drawn = draw(make(2), tmp_path / "exits.dot")
-    assert drawn.paths == (tmp_path / "exits.dot",)
-    assert drawn.renderer == "none"
-    assert drawn.paths[0].read_text(encoding="utf-8") == dot_source(arrange(make(2)))
-
-
-@pytest.mark.parametrize("name", ["exits.jpg", "exits"])
-def test_other_endings_are_refused_with_the_known_ones(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.svg, \.png, \.pdf, \.dot"):
-        draw(make(1), tmp_path / name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unwritable_place_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ExitnasError, match="cannot write there"):
-        draw(make(1), tmp_path / "file" / "exits.svg")

@@ -48,13 +48,12 @@ def command(model: str, names: tuple[str, ...], max_drop: float, split: str, **v
 
     for name in names:
         POLICIES.check(name)
+    given = make_policy(names[0], fixed) if fixed else None
     report = Reporter(values.pop("quiet"))
     session = Session.open(model, **values)
     report.line(f"data: {session.data.source} {session.data.sizes}")
     evaluation = session.evaluation()
-    chosen = [
-        make_policy(name, fixed) if fixed else evaluation.chosen(name, max_drop) for name in names or session.policies()
-    ]
+    chosen = [given] if given else [evaluation.chosen(name, max_drop) for name in names or session.policies()]
     result = evaluation.report(chosen, split=split, samples=samples, rounds=rounds)
     if curve_file:
         from exitnas.inference.curves import write_curves

@@ -16,8 +16,8 @@ KINDS = ("tasks", "spaces", "backbones", "objectives", "weightings", "gradients"
 @options.as_json
 def command(kind: str, layers: int, as_json: bool) -> None:
     """List what a name may be: tasks, spaces, backbones, ways of training, exit policies."""
-    if layers < 1:
-        raise click.BadParameter("expected at least 1", param_hint="--layers")
+    if not 1 <= layers <= 1000:
+        raise click.BadParameter(f"expected 1 to 1000, got {layers}", param_hint="--layers")
     listers: dict[str, Callable[[], list[dict[str, object]]]] = {
         "tasks": _tasks,
         "spaces": lambda: _spaces(layers),

@@ -62,7 +62,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is None:
                 raise
-            fail(f"{error.filename}: {error.strerror}", 1)
+            fail(f"{error.filename2 or error.filename}: {error.strerror}", 1)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """As click's own, with errors of the options before a command in the same one line as all others."""

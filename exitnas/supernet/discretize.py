@@ -103,6 +103,6 @@ def collapse_warning(genotype: Genotype) -> str | None:
     if 2 * len(repaired) < genotype.layers:
         return None
     return (
-        f"null won both encoder edges of layer {', '.join(repaired)}: the weights overfitted and null only made them less "
-        "sure; search fewer epochs, draw D1 and D2 anew every epoch (--split epoch), or use more data"
+        f"null won both encoder edges of layer {', '.join(repaired)}: the weights overfitted and null only made them "
+        "less sure; search fewer epochs, draw D1 and D2 anew every epoch (--split epoch), or use more data"
     )
