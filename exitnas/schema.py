@@ -29,7 +29,8 @@ def parse(model: type[M], data: Any, where: str) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        first = problems[0]
+        # An unknown key is shown before what it left missing: it is most often a misspelling.
+        first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
         path = "".join(f"{part}." for part in first["loc"])[:-1] + ": " if first["loc"] else ""
         more = f" ({len(problems) - 1} more problem{'s' * (len(problems) > 2)})" if len(problems) > 1 else ""
         raise ExitnasError(f"{where}: {path}{_reason(model, first)}{more}") from None

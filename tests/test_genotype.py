@@ -14,7 +14,8 @@ from exitnas.exits.genotype import SCHEMA_FILE, ExitGenotype, Genotype, Origin, 
 from exitnas.exits.operations import EDGES, ENCODERS
 
 EXIT = {"activation_in": "tanh", "encoder": ["conv_3", "null"], "pooling": "avg", "activation_out": "relu"}
-EVEN: dict[str, dict[str, float]] = {edge: {"tanh": 0.5, "null": 0.5} for edge in EDGES}
+NAMES = ("tanh", "null", "relu", "gelu", "swish", "conv_3", "skip", "mha_8", "avg", "max")
+EVEN: dict[str, dict[str, float]] = {edge: dict.fromkeys(NAMES, 0.1) for edge in EDGES}
 REGENERATE = 'python -c "from exitnas.exits.genotype import write_schema; write_schema()"'
 
 
@@ -226,3 +227,15 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_probabilities_list_what_was_chosen(tmp_path: Path) -> None:
+    short = {**EVEN, "pooling": {"max": 0.5, "cls": 0.5}}
+    with pytest.raises(ExitnasError, match=r"probabilities\.1\.pooling: lacks the chosen operation avg"):
+        load(tmp_path, document(probabilities=[EVEN, short]))
+
+
+def test_a_misspelt_key_is_shown_before_the_key_it_left_missing(tmp_path: Path) -> None:
+    wrong = {("poling" if key == "pooling" else key): value for key, value in EXIT.items()}
+    with pytest.raises(ExitnasError, match=r"exits\.1\.poling: unknown key; did you mean pooling"):
+        load(tmp_path, document(exits=[EXIT, wrong]))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from exitnas.backbones.loading import load_backbone
 from exitnas.errors import ExitnasError, UsageError
+from exitnas.exits.exit import build_exits
 from exitnas.modeling import MultiExitConfig, MultiExitModel
 from exitnas.modeling.saving import load_model, save_model
 from exitnas.objectives.base import task_losses
@@ -71,6 +72,19 @@ def test_weights_survive_saving_bit_for_bit(assembled: MultiExitModel, tmp_path:
     assert before.keys() == after.keys()
     assert any(name.startswith("exits.") for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_assembling_keeps_the_initialization_of_encoder_and_exits(assembled: MultiExitModel, world: Any):
+    """transformers' default would draw every linear layer anew, with its own deviation."""
+    backbone = load_backbone(str(world.backbone))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        load_backbone(str(world.backbone))
+        exits = build_exits(world.genotype(), 2)
+    for part, expected in ((assembled.backbone, backbone), (assembled.exits, exits)):
+        now, then = part.state_dict(), expected.state_dict()
+        assert now.keys() == then.keys()
+        assert all(torch.equal(now[name], then[name]) for name in now)
 
 
 def test_the_config_says_what_the_model_is(assembled: MultiExitModel, world: Any, tmp_path: Path):

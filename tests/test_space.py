@@ -98,7 +98,7 @@ def test_own_file_with_bare_nulls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new", "parts"), [
     ("[skip, conv_3]", "[skip, conv3]", ["encoder_1.1", "'conv3'", "did you mean conv_3"]),
     ("pooling: [cls", "pooling: [clss", ["pooling.0", "unknown pooling 'clss'", "did you mean cls"]),
-    ("pooling:", "poling:", ["pooling", "required", "more problem"]),
+    ("pooling:", "poling:", ["poling: unknown key", "did you mean pooling", "more problem"]),
     ("name: own", "name: own\nwidht: 3", ["widht", "unknown key", "did you mean width"]),
     ("[tanh]", "[]", ["activation_in", "at least one"]),
     ("[skip, conv_3]", "[skip, skip]", ["encoder_1", "none twice"]),

@@ -111,6 +111,13 @@ class Genotype(Frozen):
             for index, edges in enumerate(self.probabilities):
                 if set(edges) != set(EDGES):
                     raise ValueError(f"probabilities.{index}: expected the edges {', '.join(EDGES)}")
+                for edge, candidates in edges.items():
+                    chosen = self.exits[index].operation(edge)
+                    if chosen not in candidates:
+                        raise ValueError(
+                            f"probabilities.{index}.{edge}: lacks the chosen operation {chosen}; "
+                            f"it lists {', '.join(candidates)}"
+                        )
         for index, exit_ in enumerate(self.exits):
             for edge, operation in enumerate(exit_.encoder):
                 _check_heads(f"exits.{index}.encoder.{edge}", operation, self.exit_width)
