@@ -13,7 +13,9 @@ M = TypeVar("M", bound=BaseModel)
 class Frozen(BaseModel):
     """Base of every schema in exitnas: immutable, unknown keys refused, docstrings become descriptions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+    )
 
 
 def parse(model: type[M], data: Any, where: str) -> M:

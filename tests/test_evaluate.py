@@ -252,7 +252,7 @@ def test_a_missing_file_of_rows(session: Session, tmp_path: Path):
 def test_what_a_session_takes_from_training(retrained: dict[str, Any], world: Any):
     session = Session.open(retrained["run"], limit_eval=5)
     assert (session.data.sizes["dev"], session.data.sizes["test"]) == (5, 5)
-    assert session.settings == {"batch_size": 32, "max_length": 128, "precision": "fp32"}
+    assert session.settings == {"batch_size": 32, "max_length": 64, "precision": "fp32"}  # all its positions
     assert not session.model.training
     with pytest.raises(UsageError, match="--limit-eval: expected at least 1, got 0"):
         Session.open(retrained["run"], limit_eval=0)

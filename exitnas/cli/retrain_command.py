@@ -36,7 +36,6 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
     from exitnas.cli.genotypes import load_genotype, recorded
     from exitnas.reporting.progress import Reporter
     from exitnas.tasks import get_task
-    from exitnas.training.retrain import retrain
     from exitnas.training.runs import Run
     from exitnas.training.settings import RetrainSettings, make_settings
 
@@ -53,6 +52,8 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
     settings = make_settings(RetrainSettings, **{**defaults, **given})
     spec = get_task(settings.task)
     run = Run.create(output or f"runs/retrain-{spec.name}-{found.origin.space or 'genotype'}", overwrite=overwrite)
+    from exitnas.training.retrain import retrain
+
     summary = retrain(settings, found, run, Reporter(quiet))
     if as_json:
         render.print_json(summary)

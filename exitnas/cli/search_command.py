@@ -32,7 +32,6 @@ def command(output: str | None, overwrite: bool, as_json: bool, quiet: bool, **v
         raise click.UsageError("--task is missing; see `exitnas list tasks`, or give your own YAML file")
     from exitnas.exits.genotype import Genotype
     from exitnas.reporting.progress import Reporter
-    from exitnas.search.bilevel import search
     from exitnas.search.settings import SearchSettings
     from exitnas.supernet.space import load_space
     from exitnas.tasks import get_task
@@ -43,6 +42,8 @@ def command(output: str | None, overwrite: bool, as_json: bool, quiet: bool, **v
     spec, space = get_task(settings.task), load_space(settings.space)
     report = Reporter(quiet)
     run = Run.create(output or f"runs/search-{spec.name}-{space.name}", overwrite=overwrite)
+    from exitnas.search.bilevel import search
+
     summary = search(settings, run, report)
     if summary["warning"]:
         report.warn(summary["warning"])

@@ -119,8 +119,8 @@ class Genotype(Frozen):
                             f"it lists {', '.join(candidates)}"
                         )
         for index, exit_ in enumerate(self.exits):
-            for edge, operation in enumerate(exit_.encoder):
-                _check_heads(f"exits.{index}.encoder.{edge}", operation, self.exit_width)
+            for position, operation in enumerate(exit_.encoder):
+                _check_heads(f"exits.{index}.encoder.{position}", operation, self.exit_width)
         return self
 
     @property

@@ -7,6 +7,9 @@ from pydantic import Field
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.schema import Frozen, parse
 
+#: Largest seed every generator takes.
+MAX_SEED = 2**32 - 1
+
 
 class TrainingSettings(Frozen):
     """What both search and retraining need to know."""
@@ -33,9 +36,9 @@ class TrainingSettings(Frozen):
     """Share of the steps over which the learning rates rise."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient of the weights."""
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, le=MAX_SEED)
     """Seed of initialization, dropout and data order."""
-    split_seed: int = Field(default=42, ge=0)
+    split_seed: int = Field(default=42, ge=0, le=MAX_SEED)
     """Seed of the dev/test split, apart from `seed` so that all seeds see the same rows."""
     limit_train: int | None = Field(default=None, ge=2)
     """Use only this many training rows."""
