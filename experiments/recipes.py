@@ -1,8 +1,8 @@
 """Every recipe of the papers on one genotype under one budget, and LTE against patience on a regression task.
 
-    python experiments/recipes.py --genotype runs/search-mrpc/genotype.json --data-dir glue --output runs/recipes-mrpc
-    python experiments/recipes.py --genotype runs/search-mrpc/genotype.json --data-dir glue --task stsb \
-        --recipes berxit --policies lte,patience --output runs/recipes-stsb
+    python experiments/recipes.py --genotype runs/search-mrpc --data-dir glue --output runs/recipes-mrpc
+    python experiments/recipes.py --genotype runs/search-mrpc --data-dir glue --task stsb --recipes berxit \
+        --policies lte,patience --output runs/recipes-stsb
 
 One budget: the same model updates, batch size and learning rates for all, whatever the papers print; what makes a recipe
 (objective, weighting, gradient rule, their options) is as printed. Writes `results.json` and `results.md` after every
@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from exitnas.cli.genotypes import load_genotype
 from exitnas.errors import ExitnasError
-from exitnas.exits.genotype import Genotype
 from exitnas.files import read_json, write_json, write_text
 from exitnas.inference.session import Session
 from exitnas.objectives.recipes import RECIPES, apply_recipe
@@ -44,7 +44,7 @@ def main(genotype: Path, task: str, recipes: str, policies: str, output: Path, *
     report = Reporter()
     results: dict[str, Any] = {}
     try:
-        exits = Genotype.load(genotype)
+        exits = load_genotype(str(genotype))
         for name in recipes.split(","):
             folder = output / name
             if not (folder / "evaluation.json").exists():
@@ -62,7 +62,7 @@ def main(genotype: Path, task: str, recipes: str, policies: str, output: Path, *
 
 
 def one_budget(settings: RetrainSettings) -> RetrainSettings:
-    """The same number of model updates for all: twice the epochs where the model learns from D1, half the rows, only."""
+    """The same number of model updates for all: twice the epochs where the model learns from D1 only, half the rows."""
     return settings.model_copy(update={"epochs": settings.epochs * (1 + WEIGHTINGS.get(settings.weighting).splits)})
 
 

@@ -19,7 +19,7 @@ from exitnas.training.optimizers import (
     set_learning_rate,
     weight_optimizer,
 )
-from exitnas.training.schedules import constant, linear
+from exitnas.training.schedules import decay, linear
 
 
 class Model(nn.Module):
@@ -40,7 +40,7 @@ def test_linear_schedule_by_hand():
     assert factors == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0.0])
     assert [linear(step, 4, 0.0) for step in range(6)] == pytest.approx([1.0, 1.0, 2 / 3, 1 / 3, 0.0, 0.0])
     assert linear(0, 1, 0.1) == 1.0
-    assert {constant(step, 5) for step in range(5)} == {1.0}
+    assert [decay(step, 10) for step in (0, 2, 4, 8, 10)] == [1.0, 0.75, 0.5, 0.0, 0.0]
 
 
 def test_weight_groups():

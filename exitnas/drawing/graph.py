@@ -26,7 +26,7 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
         operation: name in the registry, None where nothing is chosen.
         probability: of the chosen operation when the search ended, None when unknown.
         candidates: probability of every candidate, empty when unknown.
-        repaired: True when the operation took the place of a null because both encoder edges were null.
+        repaired: True when the operation took the place of a null or a skip that had won on both encoder edges.
     """
     graph: nx.DiGraph = nx.DiGraph()
     for index, exit_ in enumerate(genotype.exits):

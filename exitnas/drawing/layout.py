@@ -235,7 +235,7 @@ def _legend(graph: nx.DiGraph, sheet_width: float, y: float, searched: bool) -> 
     if searched:
         notes.append("small numbers: probability of the operation when the search ended")
     if any(data["repaired"] for _, data in graph.nodes(data=True)):
-        notes.append("* best other operation, since null won on both encoder edges")
+        notes.append("* best other operation, since null or skip won on both encoder edges")
     for index, note in enumerate(notes):
         boxes.append(
             Box(f"note.{index}", sheet_width / 2, y - 14 * index, sheet_width, 14.0, note, shape="text", size=9.0)

@@ -45,7 +45,7 @@ class ExitGenotype(Frozen):
     activation_out: Activation
     """Activation before the classifier."""
     repaired: Literal["encoder_1", "encoder_2"] | None = None
-    """The edge whose arg-max was null but became its best other operation, because both edges were null."""
+    """The edge that took its best other operation, because the arg-max of both edges was null, or of both skip."""
 
     @model_validator(mode="after")
     def _something_reaches_the_pooling(self) -> "ExitGenotype":

@@ -19,7 +19,7 @@ from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded, to_device
 from exitnas.training.evaluation import all_logits, exit_scores, summarize
 from exitnas.training.runs import Run, data_record
-from exitnas.training.schedules import linear
+from exitnas.training.schedules import decay, linear
 from exitnas.training.setup import Setup, prepare
 
 
@@ -87,8 +87,10 @@ def _search(
                 losses["architecture"].append(architecture_step(state, batch, settings.precision))
             batch = to_device(setup.train.batch(rows), setup.device)
             factor = linear(state.step, total, settings.warmup)
+            state.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(state.step, total))
             losses["weights"].append(weight_step(state, batch, settings.precision, factor, settings.clip))
         state.epoch += 1
+        state.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(state.step, total))
 
         logits = all_logits(state.supernet, setup.dev, settings.batch_size, setup.device, settings.precision)
         scores = exit_scores(logits, setup.data.dev, setup.spec)

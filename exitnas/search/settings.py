@@ -19,6 +19,8 @@ class SearchSettings(TrainingSettings):
     arch_warmup_epochs: int = Field(default=1, ge=0)
     """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
     two or more."""
+    auxiliary_skip: float = Field(default=1.0, ge=0)
+    """Weight of an extra skip-connection at the start, lowered to 0 over the search (DARTS-, Chu et al. 2021)."""
     split: Literal["epoch", "fixed"] = "epoch"
     """Draw D1 and D2 anew every epoch (LECO 6.3), or once."""
 

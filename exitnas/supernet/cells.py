@@ -49,12 +49,19 @@ class MixedPooling(nn.Module):
 
 
 class MixedEncoder(nn.Module):
-    """Sum over edges of the weighted sum of encoder operations; every candidate of every edge has its own weights."""
+    """Sum over edges of the weighted sum of encoder operations; every candidate of every edge has its own weights.
+
+    Attributes:
+        auxiliary_skip: weight beta of an extra skip-connection on every edge, apart from the candidates (DARTS-, Chu et
+            al. 2021, eq. 5). It lets gradients through while operations with weights are still learning, so that the
+            candidate `skip` is chosen for what it encodes and not for that. A search lowers it to 0 before it ends.
+    """
 
     def __init__(self, edges: tuple[tuple[str, ...], ...], width: int):
         super().__init__()
         self.edges = nn.ModuleList(nn.ModuleList(ENCODERS.create(name, width) for name in names) for names in edges)
         self.drops = [name == "null" for names in edges for name in names]
+        self.auxiliary_skip = 0.0
 
     def forward(self, x: Tensor, mask: Tensor, weights: list[Tensor]) -> Tensor:
         """Mix `x [B, T, d]` into `[B, T, d]`; `weights` has one `[n]` per edge."""
@@ -71,6 +78,8 @@ class MixedEncoder(nn.Module):
             else:
                 others.append((weight[index], operation))
         parts = [w * operation(x, mask) for w, operation in others]
+        if self.auxiliary_skip:
+            parts.append(self.auxiliary_skip * len(self.edges) * x)
         if kernels:
             parts.append(_merged_convolution(x, mask, kernels))
         if attentions:
@@ -83,7 +92,7 @@ class MixedEncoder(nn.Module):
 
     def candidate_by_candidate(self, x: Tensor, mask: Tensor, weights: list[Tensor]) -> Tensor:
         """The same sum as written in the paper, one operation after another; tests hold `forward` against it."""
-        total = torch.zeros_like(x)
+        total = self.auxiliary_skip * len(self.edges) * x
         for edge, edge_weights in zip(self._edges(), weights, strict=True):
             for weight, operation in zip(edge_weights, edge, strict=True):
                 total = total + weight * operation(x, mask)

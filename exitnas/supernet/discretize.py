@@ -9,13 +9,17 @@ from exitnas.supernet.architecture import Architecture
 
 #: A choice counts as decided when its probability exceeds this multiple of the uniform probability 1/n.
 DECIDED = 1.6
+ENCODER_EDGES = ("encoder_1", "encoder_2")
+#: Encoder operations that mean nothing when both edges choose them.
+ONCE = ("null", "skip")
 
 
 def discretize(architecture: Architecture, backbone: str, hidden_size: int, origin: Origin) -> Genotype:
     """Arg-max per edge (LECO 3.2); ties go to the candidate listed first.
 
-    If both encoder edges would be null, the edge whose null is weaker takes its best other operation, and the
-    genotype's `repaired` names it.
+    If both encoder edges would be null, nothing would reach the pooling; if both would be skip, the cell would be one
+    skip twice as large. In both cases the edge where that operation is weaker takes its best other one instead, and the
+    genotype's `repaired` names the edge.
     """
     probabilities = architecture.probabilities()
     exits = tuple(_choose(edges) for edges in probabilities)
@@ -37,10 +41,11 @@ def _best(probabilities: dict[str, float]) -> str:
 def _choose(edges: dict[str, dict[str, float]]) -> ExitGenotype:
     chosen = {edge: _best(edges[edge]) for edge in EDGES}
     repaired = None
-    if chosen["encoder_1"] == chosen["encoder_2"] == "null":
-        able = [edge for edge in ("encoder_1", "encoder_2") if len(edges[edge]) > 1]
-        repaired = min(able, key=lambda edge: edges[edge]["null"])
-        others = {name: value for name, value in edges[repaired].items() if name != "null"}
+    twice = chosen["encoder_1"]
+    able = [edge for edge in ENCODER_EDGES if len(edges[edge]) > 1]
+    if chosen["encoder_2"] == twice and twice in ONCE and able:
+        repaired = min(able, key=lambda edge: edges[edge][twice])
+        others = {name: value for name, value in edges[repaired].items() if name != twice}
         chosen[repaired] = _best(others)
     return ExitGenotype(
         activation_in=chosen["activation_in"],
@@ -99,10 +104,14 @@ def collapse_warning(genotype: Genotype) -> str | None:
     Null scales the whole encoder cell down, which lowers the loss on D2 when the weights are over-confident there. A
     search whose edges drift to null has overfitted its weights; what was chosen in null's place was hardly judged.
     """
-    repaired = [str(layer) for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.repaired]
-    if 2 * len(repaired) < genotype.layers:
+    collapsed = [
+        str(layer)
+        for layer, edges in enumerate(genotype.probabilities or (), start=1)
+        if all(_best(edges[edge]) == "null" for edge in ENCODER_EDGES)
+    ]
+    if 2 * len(collapsed) < genotype.layers:
         return None
     return (
-        f"null won both encoder edges of layer {', '.join(repaired)}: the weights overfitted and null only made them "
+        f"null won both encoder edges of layer {', '.join(collapsed)}: the weights overfitted and null only made them "
         "less sure; search fewer epochs, draw D1 and D2 anew every epoch (--split epoch), or use more data"
     )

@@ -48,6 +48,11 @@ class Supernet(nn.Module):
         )
         self.architecture = Architecture(space, backbone.num_layers)
 
+    def set_auxiliary_skip(self, beta: float) -> None:
+        """Set the weight of the auxiliary skip-connections of all encoder cells (DARTS-)."""
+        for exit_ in self.exits:
+            exit_.encoder.auxiliary_skip = beta  # type: ignore[union-attr]
+
     def exit_logits(self, states: list[Tensor], mask: Tensor) -> list[Tensor]:
         """Logits `[B, C]` of every exit from the hidden states `[B, T, D]` of every layer."""
         weights = self.architecture.weights()
