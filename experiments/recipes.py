@@ -4,9 +4,9 @@
     python experiments/recipes.py --genotype runs/search-mrpc --data-dir glue --task stsb --recipes berxit \
         --policies lte,patience --output runs/recipes-stsb
 
-One budget: the same model updates, batch size and learning rates for all, whatever the papers print; what makes a recipe
-(objective, weighting, gradient rule, their options) is as printed. Writes `results.json` and `results.md` after every
-recipe; recipes that are already there are not run again.
+One budget: the same model updates, batch size and learning rates for all, whatever the papers print; what makes a
+recipe (objective, weighting, gradient rule, their options) is as printed. Writes `results.json` and `results.md` after
+every recipe; recipes that are already there are not run again.
 """
 
 from pathlib import Path

@@ -19,11 +19,11 @@ from exitnas.training.fit import epochs_per_stage, fit
 from exitnas.training.runs import Run
 
 
-def trained(folder, seed=1, regression=False, dropout=0.1, rows=20, **values):
+def trained(folder, seed=1, regression=False, dropout=0.1, rows=20, layers=E, **values):
     """Model, run and the last thing the plan's parts told."""
     setup, settings = tiny_setup(rows, regression, **values)
     plan = TrainingPlan.from_settings(settings)
-    model = tiny_model(regression, plan.lte, dropout)
+    model = tiny_model(regression, plan.lte, dropout, layers)
     run = Run.create(folder, overwrite=False) if not folder.exists() else Run(folder)
     scalars = Scalars(folder / "tb")
     with seeded(seed):
@@ -162,3 +162,15 @@ def test_other_plans_run_through(tmp_path, values):
     _, run, _ = trained(tmp_path / "run", **values)
     assert [line["epoch"] for line in run.history] == [1, 2]
     assert all(line["loss"] == line["loss"] for line in run.history)
+
+
+@pytest.mark.parametrize("objective", ["joint", "two_stage", "self_distillation", "alternating", "mutual"])
+def test_one_layer_is_enough(tmp_path, objective):
+    """Without early exits, the stages that would train them fall away."""
+    _, run, _ = trained(tmp_path / "run", layers=1, objective=objective)
+    assert [line["epoch"] for line in run.history] == [1, 2]
+
+
+def test_halves_need_two_rows(tmp_path):
+    with pytest.raises(ExitnasError, match="'clo_v1' halves the training rows: expected at least 2, got 1"):
+        trained(tmp_path / "run", rows=1, objective="mutual", weighting="clo_v1")

@@ -115,7 +115,7 @@ def test_what_is_printed_per_task_is_valid_for_every_task(name):
 def test_hyper_parameters_are_those_the_papers_print():
     leebert = apply_recipe("leebert", "mrpc", {})
     assert (leebert["lr"], leebert["batch_size"]) == (1e-5, 32)
-    assert leebert["weighting_options"] == {"lr": 1e-4, "lr_d1": 1e-5, "cycle": 4}
+    assert leebert["weighting_options"] == {"lr": 1e-4, "cycle": 4}
     gaml = apply_recipe("gaml-bert", "rte", {"epochs": 6})
     assert (gaml["lr"], gaml["batch_size"], gaml["gradient_options"]) == (5e-5, 16, {"alpha": 0.2})
     assert gaml["warmup"] == pytest.approx(1.2 / 6)
@@ -130,7 +130,7 @@ def test_what_is_given_takes_precedence_option_by_option():
     given = {"lr": 3e-5, "epochs": None, "weighting_options": {"cycle": 2}, "objective_options": {"temperature": 2.0}}
     values = apply_recipe("leebert", "mrpc", given, {"lr": 9.0, "epochs": 7})
     assert (values["lr"], values["epochs"], values["batch_size"]) == (3e-5, 7, 32)
-    assert values["weighting_options"] == {"lr": 1e-4, "lr_d1": 1e-5, "cycle": 2}
+    assert values["weighting_options"] == {"lr": 1e-4, "cycle": 2}
     assert values["objective_options"] == {"teachers": "all", "temperature": 2.0}
     assert apply_recipe("gaml-bert", "mrpc", {"warmup": 0.05})["warmup"] == 0.05
 
@@ -159,3 +159,11 @@ def test_contradictions_are_refused_in_one_line(name, given, message):
     with pytest.raises(UsageError, match=message) as caught:
         apply_recipe(name, "mrpc", given)
     assert "\n" not in str(caught.value)
+
+
+def test_clo_moves_its_weights_by_the_models_rate_unless_told():
+    """lambda_1 of LeeBERT eq. 9 is the learning rate of the model."""
+    base = {"task": "rte", "objective": "mutual", "weighting": "clo_v2", "lr": 4e-5}
+    assert TrainingPlan.from_settings(RetrainSettings(**base)).new_weighting().lr_d1 == 4e-5
+    own = RetrainSettings(**base, weighting_options={"lr_d1": 1e-3})
+    assert TrainingPlan.from_settings(own).new_weighting().lr_d1 == 1e-3

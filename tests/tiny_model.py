@@ -22,12 +22,14 @@ VALUES = TaskSpec(
 )  # fmt: skip
 
 
-def tiny_model(regression: bool = False, certainty: bool = False, dropout: float = 0.0) -> MultiExitModel:
-    """E layers of width D on CPU, in train mode, the same weights every time."""
+def tiny_model(
+    regression: bool = False, certainty: bool = False, dropout: float = 0.0, layers: int = E
+) -> MultiExitModel:
+    """`layers` layers of width D on CPU, in train mode, the same weights every time."""
     config = BertConfig(
         vocab_size=30,
         hidden_size=D,
-        num_hidden_layers=E,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=24,
         max_position_embeddings=16,
@@ -37,11 +39,11 @@ def tiny_model(regression: bool = False, certainty: bool = False, dropout: float
     with seeded(0):
         backbone = backbone_from_config(config)
         spec = VALUES if regression else CLASSES
-        return MultiExitModel.assemble(backbone, tiny_genotype(), spec, {}, certainty=certainty).train()
+        return MultiExitModel.assemble(backbone, tiny_genotype(layers), spec, {}, certainty=certainty).train()
 
 
-def tiny_genotype() -> Genotype:
-    return load_space("linear").only_genotype("tiny", E, D, Origin())
+def tiny_genotype(layers: int = E) -> Genotype:
+    return load_space("linear").only_genotype("tiny", layers, D, Origin())
 
 
 def tiny_batch(regression: bool = False, seed: int = 0) -> dict[str, torch.Tensor]:

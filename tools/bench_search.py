@@ -114,7 +114,7 @@ def main(rounds: int, output: str | None, **values: Any) -> None:
     setup = prepare(settings)
     contestants = {"fine-tuning": fine_tuning_epoch, "search": search_epoch, "textbook DARTS": textbook_epoch}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    with seeded(settings.seed):
+    with seeded(settings.seed, setup.device):
         for number in range(rounds):
             for name, epoch in contestants.items():
                 seconds[name].append(epoch(setup, settings))

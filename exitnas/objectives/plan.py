@@ -13,7 +13,7 @@ from exitnas.objectives import OBJECTIVES
 from exitnas.objectives.base import Objective
 from exitnas.objectives.gradient import GRADIENT_RULES
 from exitnas.objectives.gradient.base import GradientRule
-from exitnas.objectives.options import build
+from exitnas.objectives.options import build, option_names
 from exitnas.objectives.weighting import WEIGHTINGS
 from exitnas.objectives.weighting.base import Weighting
 
@@ -56,11 +56,14 @@ class TrainingPlan:
 
     @classmethod
     def from_settings(cls, settings: Any) -> "TrainingPlan":
-        """The plan of `exitnas.training.settings.RetrainSettings`."""
+        """The plan of `exitnas.training.settings.RetrainSettings`; CLO's lambda_1 is the model's rate unless given."""
+        weighting_options = dict(settings.weighting_options)
+        if "lr_d1" in option_names(WEIGHTINGS.get(settings.weighting)):
+            weighting_options.setdefault("lr_d1", settings.lr or None)
         return cls(
             build(OBJECTIVES, settings.objective, settings.objective_options),
             settings.weighting,
-            settings.weighting_options,
+            weighting_options,
             settings.gradient,
             settings.gradient_options,
             settings.lte,

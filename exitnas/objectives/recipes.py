@@ -43,7 +43,7 @@ class Recipe:
 
 
 def _leebert(lr: float, weights_lr: float, batch_size: int, cycle: int) -> dict[str, Any]:
-    options = {"lr": weights_lr, "lr_d1": lr, "cycle": cycle}
+    options = {"lr": weights_lr, "cycle": cycle}
     return {"lr": lr, "batch_size": batch_size, "weighting_options": options}
 
 
@@ -75,7 +75,7 @@ RECIPES: dict[str, Recipe] = {
         variants={"weighting": ("uniform", "random", "slo", "blo", "clo_v1")},
     ),
     "gaml-bert": Recipe(
-        source="GAML-BERT (Zhu et al. 2021), eq. 1-6, GA-soft; table 7",
+        source="GAML-BERT (Zhu et al. 2021), eq. 1-2 and 4-6, GA-soft, KD averaged as in LeeBERT eq. 4; table 7",
         settings={
             "objective": "mutual",
             "objective_options": {"teachers": "all", "weights": "depth"},
@@ -95,12 +95,12 @@ RECIPES: dict[str, Recipe] = {
         variants={"gradient": ("ga_hard",)},
     ),
     "berxit": Recipe(
-        source="BERxiT (Xin et al. 2021), eq. 6-11; appendix B: 3 epochs for BERT and ALBERT",
+        source="BERxiT (Xin et al. 2021), eq. 6-11; appendix B: 3 epochs for BERT and ALBERT, 10 for RoBERTa",
         settings={"objective": "alternating", "objective_options": {"by": "step"}, "lte": True, "epochs": 3},
         policy="lte",
     ),
     "ensemble": Recipe(
-        source="Sun et al. 2021, eq. 14; table 5",
+        source="Sun et al. 2021, eq. 14; table 5 (ALBERT); for BERT they take --objective-option alpha=depth",
         settings={"objective": "diversity", "objective_options": {"lambda": 0.1}, "max_length": 128},
         tasks={
             "mrpc": _ensemble(5e-5, 32, 3, 0.1, 0.1),

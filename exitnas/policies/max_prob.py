@@ -1,4 +1,4 @@
-"""Leave when the largest class probability is high enough (RightTool; BERxiT section 5)."""
+"""Leave when the largest class probability is high enough (RightTool; BERxiT section 4.1)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -47,7 +47,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         genotype = space.only_genotype(settings.backbone, layers, hidden, origin(setup, settings))
         scores = None
     else:
-        with seeded(settings.seed):
+        with seeded(settings.seed, setup.device):
             genotype, scores = _search(setup, settings, space, run, report)
     genotype.save(run.path / "genotype.json")
     found = (undecided_warning(genotype), collapse_warning(genotype))

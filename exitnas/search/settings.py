@@ -15,7 +15,7 @@ class SearchSettings(TrainingSettings):
     arch_lr: float = Field(default=3e-2, gt=0)
     """Learning rate of the architecture parameters; LECO's 2e-4 leaves every choice near chance."""
     arch_weight_decay: float = Field(default=1e-3, ge=0)
-    """Weight decay of the architecture parameters, as in DARTS."""
+    """Weight decay of the architecture parameters: DARTS's value, decoupled as AdamW (LECO 6.3) has it."""
     arch_warmup_epochs: int = Field(default=1, ge=0)
     """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
     two or more."""

@@ -12,7 +12,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA when present), `cpu` or `cuda`, found through accelerate.
+    """`auto` (CUDA when present, else the CPU), `cpu` or `cuda`; on several GPUs, accelerate says which is ours.
 
     Raises:
         UsageError: CUDA was asked for and there is none, or the name is unknown.
@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda was asked for, but no CUDA device is visible; use --device cpu or auto")
-    return torch.device("cpu") if name == "cpu" else PartialState().device
+    return PartialState().device if name != "cpu" and torch.cuda.is_available() else torch.device("cpu")
 
 
 def backbone_precision(device: torch.device, precision: str) -> AbstractContextManager[None]:
@@ -45,9 +45,13 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's generators start from `seed`; the caller's generators are untouched afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=list(devices)):
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, torch's generators start from `seed`; the caller's are untouched afterwards.
+
+    Args:
+        device: the CUDA device that is used besides the CPU, if one is.
+    """
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         yield

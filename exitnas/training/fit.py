@@ -1,13 +1,14 @@
 """The training loop of retraining: stages of an objective, one flat sequence per step, best checkpoint kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from exitnas.errors import ExitnasError
 from exitnas.modeling.model import MultiExitModel
 from exitnas.objectives.base import Stage, Step
 from exitnas.objectives.plan import TrainingPlan
@@ -62,10 +63,12 @@ def fit(
     """
     state = FitState(torch.Generator().manual_seed(seed))
     parts = plan.start(len(model.exits), seed, setup.device)
+    if parts.weighting.splits and len(setup.train) < 2:
+        raise ExitnasError(f"weighting {plan.weighting!r} halves the training rows: expected at least 2, got 1")
     traces = Traces(run, seed, scalars, plan.objective.columns(len(model.exits)))
     everything = list(range(len(setup.train)))
     per_epoch = -(-parts.weighting.first_rows(len(everything)) // settings.batch_size)
-    stages = plan.objective.stages()
+    stages = _stages(plan, len(model.exits))
     told: dict[str, Any] = {}
     for number, (stage, epochs) in enumerate(zip(stages, epochs_per_stage(stages, settings.epochs), strict=True)):
         optimizer = stage_optimizer(model, stage, settings)
@@ -115,6 +118,14 @@ def fit(
                 state.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(state.best_weights)
     return told
+
+
+def _stages(plan: TrainingPlan, exits: int) -> tuple[Stage, ...]:
+    """The objective's stages; without those for early exits where the last exit is the only one."""
+    stages = plan.objective.stages()
+    if exits > 1:
+        return stages
+    return tuple(replace(stage, share=1.0) for stage in stages if stage.exits != "early")
 
 
 def epochs_per_stage(stages: tuple[Stage, ...], epochs: int) -> list[int]:

@@ -49,7 +49,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     began = perf_counter()
     results: list[dict[str, Any]] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
-        with seeded(seed):
+        with seeded(seed, setup.device):
             model, result = _one_seed(setup, settings, plan, genotype, seed, run, report)
         if not results or result["dev"]["avg"] > max(other["dev"]["avg"] for other in results):
             save_model(model, setup.tokenizer, run.path / "model")

@@ -47,7 +47,7 @@ class GradientAlignment(GradientRule):
         dots = torch.stack([zero if k is None or c is None else _dot(k, c) for k, c in pairs])
         norms_kd = torch.stack([zero if k is None else _dot(k, k) for k, _ in pairs])
         norms_ce = torch.stack([zero if c is None else _dot(c, c) for _, c in pairs])
-        self.angles.append(angle(float(dots.sum()), float(norms_kd.sum()), float(norms_ce.sum())))
+        self.angles.append(angle(*torch.stack([dots.sum(), norms_kd.sum(), norms_ce.sum()]).tolist()))
         if self.scope == "global":
             dots, norms_ce = dots.sum().expand_as(dots), norms_ce.sum().expand_as(norms_ce)
         for parameter, gradient, factor in zip(parameters, task, self.factors(dots, norms_ce), strict=True):

@@ -16,7 +16,8 @@ class CrossLevelV1(LearnedWeighting):
     equation when the optimizer is `sgd`.
 
     Args:
-        lr_d1: lambda_1, above 0; none takes `lr`. The paper's is the learning rate of its model.
+        lr_d1: lambda_1, above 0; none takes `lr`. The paper's is the learning rate of its model, and that is what
+            retraining fills in.
     """
 
     lr_d1: float | None = None

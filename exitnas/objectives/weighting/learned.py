@@ -16,6 +16,9 @@ class LearnedWeighting(Weighting):
     The loss is linear in its weights, so unconstrained weights could only shrink: hence the softmax. Its gradient needs
     the values of the terms only, never one through the model.
 
+    Descent moves weight to an exit's small terms, and distillation terms are small beside the task loss: large rates or
+    long training drain the labels. The saved matrix shows how far; keep `lr` near the paper's 1e-5 to 1e-3.
+
     Args:
         lr: rate of the weights, above 0 (lambda_2 in LeeBERT eq. 8, 9).
         optimizer: `adam` (the paper's experiments) or `sgd` (its equations, literally).
