@@ -14,7 +14,7 @@ from functools import cache
 from exitnas.errors import ExitnasError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 2.0
 """Limit of the whole probe in seconds, name resolution included."""
 
 WAY_OUT = "give a local folder, or use a cached copy with --offline"

@@ -221,7 +221,7 @@ BAD = [
     ("global_past_future", {"weight": -0.1}, "weight must be a number at least 0"),
     ("diversity", {"lambda": 1.0}, "lambda must be a number at least 0 and below 1, got 1.0"),
     ("diversity", {"lambda": "high"}, "lambda must be a number"),
-    ("diversity", {"last": 2}, "last must be one of 0, 1, got 2"),
+    ("diversity", {"beta_last": 2}, "beta_last must be one of 0, 1, got 2"),
     ("mutual", {"temprature": 2.0}, "has no option 'temprature': did you mean temperature"),
     ("joint", {"alpha": 0.5}, "objective 'joint' has no option 'alpha': it takes none"),
 ]

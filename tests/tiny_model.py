@@ -1,5 +1,7 @@
 """A tiny random BERT with linear exits, a batch for it, and a task in memory: what training tests start from."""
 
+from typing import Any
+
 import torch
 from transformers import BertConfig
 
@@ -78,4 +80,5 @@ def tiny_setup(rows: int = 20, regression: bool = False, **values) -> tuple[Setu
     given = {"task": "tiny", "epochs": 2, "batch_size": 4, "exit_lr": 1e-2, "lr": 1e-3, **values}
     settings = RetrainSettings(**given)
     data = TaskData(spec, split, split, split, "made up")
-    return Setup(settings, data, encoded, encoded, encoded, None, None, torch.device("cpu")), settings
+    backbone: Any = None  # the loop is given its model
+    return Setup(settings, data, encoded, encoded, encoded, None, backbone, T, torch.device("cpu")), settings

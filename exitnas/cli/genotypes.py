@@ -22,13 +22,16 @@ def load_genotype(path: str) -> Genotype:
     return Genotype.load(found)
 
 
-def recorded(genotype: Genotype, settings: type[Any]) -> dict[str, Any]:
+def recorded(genotype: Genotype, settings: type[Any], task: str | None = None) -> dict[str, Any]:
     """What the genotype records that `settings` has a field for.
 
-    Raises:
-        UsageError: the genotype names no task; a task given on the command line still wins over what is recorded.
+    Args:
+        task: the task asked for; the data folder and the limits of another task are not taken over.
     """
     origin = genotype.origin
     values = {name: value for name, value in origin.settings.items() if name in settings.model_fields}
+    if task not in (None, origin.task):
+        values = {name: value for name, value in values.items() if not name.startswith("limit_")}
+        return {**values, "seed": origin.seed, "backbone": genotype.backbone}
     values |= {"task": origin.task, "data_dir": origin.data_dir, "seed": origin.seed, "backbone": genotype.backbone}
     return {name: value for name, value in values.items() if value is not None}

@@ -41,7 +41,10 @@ training = compose(
     max_length,
     click.option("--lr", type=float, help="Learning rate of the backbone.  [5e-5]"),
     click.option("--exit-lr", type=float, help="Learning rate of the exits.  [1e-3]"),
+    click.option("--warmup", type=float, help="Share of the steps over which the rates rise.  [0.1]"),
+    click.option("--weight-decay", type=float, help="Weight decay of backbone and exits.  [0.01]"),
     seed,
+    click.option("--split-seed", type=int, help="Seed of the dev/test split, apart from --seed.  [42]"),
     limit_train,
     limit_eval,
     device,
@@ -98,6 +101,7 @@ policy_parameters = compose(
     click.option("--tau", type=float, help="cobee: largest disagreement; patience on regression: largest difference."),
     click.option("--delta", type=float, help="voting: votes needed to leave, over layers^k."),
     click.option("--k", type=float, help="voting: exponent of the layer count.  [0.5]"),
+    click.option("--normalized", is_flag=True, default=None, help="entropy: divided by log C, between 0 and 1."),
 )
 
 #: Command-line word -> the policy's parameter.
@@ -108,6 +112,7 @@ POLICY_PARAMETERS = {
     "tau": "tau",
     "delta": "delta",
     "k": "k",
+    "normalized": "normalized",
 }
 
 

@@ -34,6 +34,7 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
       exitnas retrain runs/search-rte-leco --objective mutual --objective-option temperature=2 --gradient ga_soft
     """
     from exitnas.cli.genotypes import load_genotype, recorded
+    from exitnas.errors import UsageError
     from exitnas.reporting.progress import Reporter
     from exitnas.tasks import get_task
     from exitnas.training.runs import Run
@@ -43,15 +44,18 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
     options.take_plan_options(values)
     recipe = values.pop("recipe")
     given = {name: value for name, value in values.items() if value is not None}
-    defaults = recorded(found, RetrainSettings)
+    defaults = recorded(found, RetrainSettings, given.get("task"))
+    if not (given.get("task") or defaults.get("task")):
+        raise UsageError(f"{genotype}: records no task; name one with --task")
     if recipe is not None:
         from exitnas.objectives.recipes import apply_recipe
 
-        task_name = get_task(given.get("task") or defaults.get("task") or "").name
+        task_name = get_task(given.get("task") or defaults["task"]).name
         given = apply_recipe(recipe, task_name, given, defaults)
     settings = make_settings(RetrainSettings, **{**defaults, **given})
     spec = get_task(settings.task)
-    run = Run.create(output or f"runs/retrain-{spec.name}-{found.origin.space or 'genotype'}", overwrite=overwrite)
+    folder = "-".join(["retrain", spec.name, found.origin.space or "genotype", *([recipe] if recipe else [])])
+    run = Run.create(output or f"runs/{folder}", overwrite=overwrite)
     from exitnas.training.retrain import retrain
 
     summary = retrain(settings, found, run, Reporter(quiet))
@@ -65,5 +69,11 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
         f"BEST {render.percent(summary['best'])}{deviation} over {settings.seeds} seed(s)"
     )
     render.exits_table(title, found, summary["costs"], summary["exits"])
-    advice = f" --policy {summary['policy']['policy']}" if summary["policy"] else ""
+    advice = ""
+    if summary["policy"]:
+        advice = f" --policy {summary['policy']['policy']}"
+        advice += "".join(
+            f" --{name}" if value is True else f" --{name} {value}"
+            for name, value in summary["policy"]["parameters"].items()
+        )
     click.echo(f"model: {summary['model']}\nnext: exitnas evaluate {run.path}{advice}")

@@ -34,16 +34,16 @@ def open_model(
     model, tokenizer = load_model(path)
     used = {
         "batch_size": batch_size or 32,
-        "max_length": max_length or _recorded_length(model),
+        "max_length": _length(model, max_length),
         "precision": precision or "fp32",
     }
     return model.to(where), tokenizer, used
 
 
-def _recorded_length(model: Any) -> int:
-    """Longest row in tokens as in training, at most what the encoder has positions for."""
-    recorded = (model.config.exitnas or {}).get("max_length", 128)
-    return min(recorded, model.backbone.max_tokens or recorded)
+def _length(model: Any, given: int | None) -> int:
+    """Longest row in tokens: as given or as in training, at most what the encoder has positions for."""
+    wanted = given or (model.config.exitnas or {}).get("max_length", 128)
+    return min(wanted, model.backbone.max_tokens or 100_000)
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,17 @@ def least_differences(logits: list[Tensor]) -> Tensor:
 class Diversity(Objective):
     """L = sum over i of alpha_i L_i - sum over i >= 2 of beta_i * min over j < i of CE(x_i, x_j) (eq. 14 and 24).
 
-    beta_i is lambda for every exit but the last one, and lambda * last there.
+    beta_i is lambda for every exit but the last one, and lambda * beta_last there.
 
     Args:
         lambda_: option `lambda`, at least 0 and below 1 (the paper's analysis: beyond 1 the labels lose).
         alpha: alpha_i: `uniform` for 1 (the paper's choice for ALBERT), `depth` for i (its choice for BERT).
-        last: 1, or 0 for beta_L = 0: no diversity is asked of the last exit.
+        beta_last: 1, or 0 for beta_L = 0: no diversity is asked of the last exit.
     """
 
     lambda_: float = 0.1
     alpha: str = "uniform"
-    last: int = 1
+    beta_last: int = 1
 
     name = "diversity"
     regression = False
@@ -44,7 +44,7 @@ class Diversity(Objective):
         owner = "objective 'diversity'"
         number(owner, "lambda", self.lambda_, 0, 1, below=True)
         choice(owner, "alpha", self.alpha, EXIT_WEIGHTS)
-        choice(owner, "last", self.last, (0, 1))
+        choice(owner, "beta_last", self.beta_last, (0, 1))
 
     @property
     def auxiliary(self) -> Auxiliary:
@@ -55,6 +55,6 @@ class Diversity(Objective):
         coefficients = torch.full_like(losses, -self.lambda_)
         coefficients[:, 0] = exit_weights(self.alpha, len(logits), losses)
         coefficients[0, 1] = 0.0
-        if not self.last:
+        if not self.beta_last:
             coefficients[-1, 1] = 0.0
         return Terms(losses, coefficients)

@@ -7,7 +7,7 @@ from typing import Any
 from exitnas import __version__
 from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
-from exitnas.exits.genotype import Genotype, Origin
+from exitnas.exits.genotype import Origin
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.tensorboard import Scalars
 from exitnas.search.settings import SearchSettings
@@ -39,16 +39,22 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     setup = prepare(settings)
     if space.exits() > 1 and len(setup.train) < 2:
         raise ExitnasError(f"{setup.data.source}: a search halves the training rows, expected at least 2, got 1")
-    run.write_config("search", settings.model_dump(mode="json"), data_record(setup.data))
+    source = origin(setup, settings, space)
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
     began = perf_counter()
+    record = settings.model_dump(mode="json"), data_record(setup.data)
+    scores: list[float] | None = None
     if space.exits() == 1:
-        layers, hidden = setup.config.num_hidden_layers, setup.config.hidden_size
-        genotype = space.only_genotype(settings.backbone, layers, hidden, origin(setup, settings))
-        scores = None
+        backbone = setup.backbone
+        genotype = space.only_genotype(settings.backbone, backbone.num_layers, backbone.hidden_size, source)
+        run.write_config("search", *record)
     else:
         with seeded(settings.seed, setup.device):
-            genotype, scores = _search(setup, settings, space, run, report)
+            state = SearchState.start(setup, settings, space)
+            run.write_config("search", *record)
+            scores = _search(state, setup, settings, run, report)
+        architecture = state.supernet.architecture
+        genotype = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
     genotype.save(run.path / "genotype.json")
     found = (undecided_warning(genotype), collapse_warning(genotype))
     warning = "; ".join(text for text in found if text) or None
@@ -65,10 +71,8 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     return summary
 
 
-def _search(
-    setup: Setup, settings: SearchSettings, space: SearchSpace, run: Run, report: Reporter
-) -> tuple[Genotype, list[float]]:
-    state = SearchState.start(setup, settings, space)
+def _search(state: SearchState, setup: Setup, settings: SearchSettings, run: Run, report: Reporter) -> list[float]:
+    """Run the loop on `state` to its end; the last scores of the supernet's exits on dev."""
     scalars = Scalars(run.path / "tb")
     per_epoch = -(-((len(setup.train) + 1) // 2) // settings.batch_size)
     total = per_epoch * settings.epochs
@@ -105,20 +109,17 @@ def _search(
             f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"
         )
     scalars.close()
-    found = discretize(
-        state.supernet.architecture, settings.backbone, state.supernet.backbone.hidden_size, origin(setup, settings)
-    )
-    return found, scores
+    return scores
 
 
-def origin(setup: Setup, settings: SearchSettings) -> Origin:
+def origin(setup: Setup, settings: SearchSettings, space: SearchSpace) -> Origin:
     """What the genotype records of the search; nothing that differs between two equal runs."""
     values = settings.model_dump(mode="json", exclude={"task", "backbone", "data_dir", "space", "seed", "offline"})
     return Origin(
         task=settings.task,
         data_dir=settings.data_dir,
         data_source=setup.data.source,
-        space=settings.space,
+        space=space.name,
         seed=settings.seed,
         exitnas_version=__version__,
         settings=values,

@@ -42,7 +42,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     plan = TrainingPlan.from_settings(settings)
     setup = prepare(settings)
     plan.check_task(setup.spec.regression)
-    genotype.check_fits(setup.config.num_hidden_layers, setup.config.hidden_size, settings.backbone)
+    genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
     run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
     genotype.save(run.path / "genotype.json")
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
@@ -90,7 +90,7 @@ def _one_seed(
     backbone = setup.fresh_backbone()
     record = {
         "version": __version__,
-        "max_length": settings.max_length,
+        "max_length": setup.max_length,
         "data": settings.model_dump(include={"data_dir", "split_seed", "limit_eval"}),
     }
     model: Any = MultiExitModel.assemble(backbone, genotype, setup.spec, record, certainty=plan.lte)

@@ -20,11 +20,11 @@ class TrainingSettings(Frozen):
     """Backbone alias, hub id or folder."""
     data_dir: str | None = None
     """Folder of local data files."""
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=10, ge=1, le=10_000)
     """Passes over the training rows."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=100_000)
     """Rows per step."""
-    max_length: int = Field(default=128, ge=4)
+    max_length: int = Field(default=128, ge=4, le=100_000)
     """Longest row in tokens."""
     lr: float = Field(default=5e-5, ge=0)
     """Learning rate of the backbone."""
@@ -57,7 +57,7 @@ class RetrainSettings(TrainingSettings):
 
     objective: str = "joint"
     """Training objective."""
-    seeds: int = Field(default=1, ge=1)
+    seeds: int = Field(default=1, ge=1, le=1000)
     """Train this many times, with seeds `seed`, `seed + 1`, ..."""
     objective_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the objective."""

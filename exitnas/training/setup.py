@@ -1,12 +1,13 @@
 """What a run starts from: the data, tokenized, and the backbone."""
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from exitnas.backbones.base import Backbone
-from exitnas.backbones.loading import load_backbone, load_config, load_tokenizer
+from exitnas.backbones.loading import load_backbone, load_tokenizer
 from exitnas.tasks import get_task
 from exitnas.tasks.data import Split, TaskData
 from exitnas.tasks.loading import load_task
@@ -24,7 +25,8 @@ class Setup:
         data: the task's splits as text.
         train, dev, test: the same splits, tokenized.
         tokenizer: of the backbone.
-        config: transformers config of the backbone.
+        backbone: with its pretrained weights, never trained itself.
+        max_length: longest row in tokens: the setting, or what the backbone has positions for.
         device: where to compute.
     """
 
@@ -34,7 +36,8 @@ class Setup:
     dev: Encoded
     test: Encoded
     tokenizer: Any
-    config: Any
+    backbone: Backbone
+    max_length: int
     device: torch.device
 
     @property
@@ -47,16 +50,16 @@ class Setup:
         return {"dev": (self.dev, self.data.dev), "test": (self.test, self.data.test)}[name]
 
     def fresh_backbone(self) -> Backbone:
-        """The backbone with its pretrained weights, on the device, in training mode."""
-        backbone = load_backbone(self.settings.backbone, offline=self.settings.offline)
-        return backbone.to(self.device).train()
+        """A copy of the backbone with its pretrained weights, on the device, in training mode."""
+        return deepcopy(self.backbone).to(self.device).train()
 
 
 def prepare(settings: TrainingSettings) -> Setup:
-    """Load and tokenize the data; check that backbone and device exist before any work is done."""
+    """Load the backbone, load and tokenize the data: whatever can be missing is found before any work is done."""
     spec = get_task(settings.task)
     device = choose_device(settings.device)
-    config = load_config(settings.backbone, offline=settings.offline)
+    backbone = load_backbone(settings.backbone, offline=settings.offline)
+    max_length = min(settings.max_length, backbone.max_tokens or settings.max_length)
     tokenizer = load_tokenizer(settings.backbone, offline=settings.offline)
     data = load_task(
         spec,
@@ -67,7 +70,9 @@ def prepare(settings: TrainingSettings) -> Setup:
         limit_eval=settings.limit_eval,
     )
     train, dev, test = (
-        encode(split, tokenizer, settings.max_length, data.spec.regression)
-        for split in (data.train, data.dev, data.test)
+        encode(split, tokenizer, max_length, data.spec.regression) for split in (data.train, data.dev, data.test)
     )
-    return Setup(settings, data, train, dev, test, tokenizer, config, device)
+    if max_length < settings.max_length:
+        cut = f"max length: cut from {settings.max_length} to the {max_length} positions of {settings.backbone}"
+        data = replace(data, notes=(*data.notes, cut))
+    return Setup(settings, data, train, dev, test, tokenizer, backbone, max_length, device)
