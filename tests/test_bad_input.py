@@ -120,9 +120,13 @@ def data_with(folder: Path, world: Any, name: str, content: bytes | None) -> Pat
 
 
 DATA = [
-    ("train.jsonl", None, "train.jsonl: no such file"),
+    ("train.jsonl", None, "train.jsonl: no such file; give its folder with --data-dir"),
     ("train.jsonl", b"", "train.jsonl: expected at least two classes in column 'label', got none"),
-    ("train.jsonl", b'{"text": "a", "label": "up"}\n{"text": \n', "train.jsonl: line 2: expected one JSON object"),
+    (
+        "train.jsonl",
+        b'{"text": "a", "label": "up"}\n{"text": \n',
+        "train.jsonl: line 2: not valid JSON (Expecting value)",
+    ),
     ("train.jsonl", b'{"text": "a", "label": "up"}\n{"text": "b"}\n', "line 2: expected a column 'label'"),
     ("dev.jsonl", b'{"text": "a", "label": "sideways"}\n', "line 1: column 'label': expected one of down, up"),
     ("dev.jsonl", b'{"text": null, "label": "up"}\n', "line 1: column 'text': expected a text, got nothing"),

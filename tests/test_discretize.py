@@ -9,7 +9,7 @@ import torch
 from exitnas.exits.genotype import Genotype, Origin
 from exitnas.exits.operations import EDGES
 from exitnas.supernet.architecture import Architecture
-from exitnas.supernet.discretize import DECIDED, decisions, discretize, undecided_warning
+from exitnas.supernet.discretize import DECIDED, collapse_warning, decisions, discretize, undecided_warning
 from exitnas.supernet.space import SearchSpace, load_space
 
 HIDDEN = 12
@@ -71,10 +71,17 @@ def test_ties_go_to_the_candidate_listed_first() -> None:
     ({"null": 2.0, "mha_4": 1.0}, {"null": 3.0, "conv_5": 1.0}, ("mha_4", "null"), "encoder_1"),
     # equal: the first edge
     ({"null": 2.0, "skip": 1.0}, {"null": 2.0, "skip": 1.0}, ("skip", "null"), "encoder_1"),
+    # two skips are one skip twice as large
+    ({"skip": 3.0, "mha_4": 1.0}, {"skip": 2.0, "conv_5": 1.0}, ("skip", "conv_5"), "encoder_2"),
+    ({"skip": 2.0, "null": 1.0}, {"skip": 3.0, "conv_5": 1.0}, ("null", "skip"), "encoder_1"),
+    # two convolutions are two operations
+    ({"conv_3": 3.0}, {"conv_3": 2.0}, ("conv_3", "conv_3"), None),
     # null on one edge alone stays
     ({"null": 3.0}, {"conv_5": 1.0}, ("null", "conv_5"), None),
 ])  # fmt: skip
-def test_both_null_is_repaired(one: dict, two: dict, encoder: tuple[str, str], repaired: str | None) -> None:
+def test_both_null_or_both_skip_is_repaired(
+    one: dict, two: dict, encoder: tuple[str, str], repaired: str | None
+) -> None:
     exit_ = chosen(LECO, encoder_1=one, encoder_2=two).exits[0]
     assert exit_.encoder == encoder
     assert exit_.repaired == repaired
@@ -130,3 +137,12 @@ def test_undecided_warning_when_more_than_half_is_near_uniform() -> None:
     nothing_searched = load_space("mha").only_genotype("tiny", 2, HIDDEN, Origin())
     assert decisions(nothing_searched) == []
     assert undecided_warning(nothing_searched) is None
+
+
+def test_collapse_warning_when_null_wins_both_edges() -> None:
+    null, skip = {"null": 3.0}, {"skip": 3.0}
+    warning = collapse_warning(chosen(LECO, encoder_1=null, encoder_2=null))
+    assert warning is not None
+    assert "null won both encoder edges of layer 1" in warning
+    assert collapse_warning(chosen(LECO, encoder_1=null, encoder_2=skip)) is None
+    assert collapse_warning(chosen(LECO, encoder_1=skip, encoder_2=skip)) is None

@@ -171,7 +171,7 @@ def test_diversity_takes_the_least_difference_per_sample(alpha, last):
     for i in range(1, E if last else E - 1):
         least = [min(cross(logits[j][b], logits[i][b]) for j in range(i)) for b in range(B)]
         expected -= 0.3 * sum(least) / B
-    objective = make("diversity", alpha=alpha, last=last, **{"lambda": 0.3})
+    objective = make("diversity", alpha=alpha, beta_last=last, **{"lambda": 0.3})
     assert objective.terms(logits, labels, START).total().item() == pytest.approx(expected, rel=1e-5)
 
 

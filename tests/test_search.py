@@ -18,6 +18,7 @@ from exitnas.search.bilevel import search
 from exitnas.search.state import SearchState
 from exitnas.search.steps import architecture_step, weight_step
 from exitnas.supernet.space import load_space
+from exitnas.supernet.supernet import Supernet
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded
 from exitnas.training.runs import Run
@@ -279,3 +280,21 @@ def test_an_unknown_space_is_refused_before_anything_is_written(world: Any, sile
     with pytest.raises(UsageError, match="unknown search space 'lecco': did you mean leco"):
         search(world.search(space="lecco"), Run.create(tmp_path / "run"), silent)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(("start", "expected"), [(0.0, {0.0}), (0.5, {0.5, 0.0})])
+def test_the_auxiliary_skip_falls_to_zero_before_the_search_ends(
+    world: Any, silent: Any, tmp_path: Path, monkeypatch: Any, start: float, expected: set[float]
+):
+    seen: list[float] = []
+    original = Supernet.set_auxiliary_skip
+
+    def watched(self: Supernet, beta: float) -> None:
+        seen.append(beta)
+        original(self, beta)
+
+    monkeypatch.setattr(Supernet, "set_auxiliary_skip", watched)
+    search(world.search(auxiliary_skip=start), Run.create(tmp_path / "run"), silent)
+    assert (seen[0], seen[-1]) == (start, 0.0)
+    assert seen == sorted(seen, reverse=True)
+    assert expected <= set(seen)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import BertConfig
 
+from exitnas.backbones.loading import backbone_from_config
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.exits.genotype import Origin
 from exitnas.exits.operations import EDGES
 from exitnas.supernet.space import DEFAULT_SPACE, FOLDERS, SearchSpace, load_space, space_names
+from exitnas.supernet.supernet import Supernet
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = """\
@@ -106,6 +109,8 @@ def test_own_file_with_bare_nulls(tmp_path: Path) -> None:
     ("[tanh]", "tanh", ["activation_in", "got 'tanh'"]),
     ("width: 16", "width: 0", ["width", "got 0"]),
     ("width: 16", "", ["width", "required"]),
+    ("width: 16\n", "width: 15\n", ["yaml: encoder_2: mha_2 needs a width divisible by 2, got width 15"]),
+    ("name: own", "name: ../own", ["name: expected letters, digits", "got '../own'"]),
     ("[tanh]", "[tanh", ["not valid YAML", "line"]),
 ])  # fmt: skip
 def test_wrong_files_are_refused_with_the_path_of_the_value(
@@ -124,6 +129,23 @@ def test_a_space_of_null_encoders_is_refused(tmp_path: Path) -> None:
     text = SPACE.replace("[skip, conv_3]", "[null]").replace("[mha_2, null]", "[null]")
     with pytest.raises(ExitnasError, match="nothing would reach the pooling"):
         own(tmp_path, text)
+
+
+def test_a_space_without_width_meets_the_hidden_size(tmp_path: Path) -> None:
+    text = SPACE.replace("width: 16", "width: null").replace("[skip, conv_3]", "[mha_4]")
+    one = text.replace("[mha_2, null]", "[skip]").replace("[cls, avg, sa]", "[cls]").replace("[tanh, null]", "[tanh]")
+    message = (
+        "space own: encoder_1: mha_4 needs a width divisible by 4, got width 30, the encoder's hidden size; "
+        "set a width or choose another backbone"
+    )
+    with pytest.raises(UsageError) as caught:
+        own(tmp_path, one).only_genotype("tiny", 3, 30, Origin())
+    assert str(caught.value) == message
+    assert own(tmp_path, one).only_genotype("tiny", 3, 32, Origin()).exit_width == 32
+    config = BertConfig(vocab_size=9, hidden_size=30, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(UsageError) as caught:
+        Supernet(backbone_from_config(config), own(tmp_path, text), 2)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("text", ["", "just words", "[1, 2]"])
@@ -146,7 +168,7 @@ def test_yaml_tags_make_no_objects(tmp_path: Path) -> None:
 def test_unknown_name_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown search space 'lecco': did you mean leco"):
         load_space("lecco")
-    with pytest.raises(ExitnasError, match="no such search space file"):
+    with pytest.raises(UsageError, match=r"--space .*none\.yaml: no such file; give a space's name or the path"):
         load_space(str(tmp_path / "none.yaml"))
     with pytest.raises(UsageError, match="unknown search space"):
         load_space("../search_spaces/leco")

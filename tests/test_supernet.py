@@ -73,9 +73,13 @@ EDGE_PAIRS = {
 }
 
 
+@pytest.mark.parametrize("auxiliary_skip", [0.0, 0.7])
 @pytest.mark.parametrize("edges", EDGE_PAIRS.values(), ids=EDGE_PAIRS)
-def test_mixed_encoder_equals_one_candidate_after_another(edges: tuple[tuple[str, ...], ...]) -> None:
+def test_mixed_encoder_equals_one_candidate_after_another(
+    edges: tuple[tuple[str, ...], ...], auxiliary_skip: float
+) -> None:
     mixed = scramble(MixedEncoder(edges, WIDTH))
+    mixed.auxiliary_skip = auxiliary_skip
     x, mask = batch()
     direction = torch.randn(B, T, WIDTH) * mask[..., None]
     results = []
@@ -249,3 +253,13 @@ def test_parameters_of_the_three_parts_add_up() -> None:
     edge = (1 + 3 + 5) * WIDTH**2 + 3 * WIDTH + 3 * 4 * (WIDTH**2 + WIDTH)
     assert parts[1] == 3 * (HIDDEN * WIDTH + WIDTH + 2 * edge + WIDTH + 3 * WIDTH + 3)
     assert parts[2] == 3 * 30
+
+
+def test_the_auxiliary_skip_adds_the_input_once_per_edge() -> None:
+    """DARTS- (Chu et al. 2021), eq. 5: beta * x beside the candidates."""
+    mixed = scramble(MixedEncoder((("conv_3", "null"), ("mha_2", "skip")), WIDTH))
+    x, mask = batch()
+    weights = [random_weights(2, 0), random_weights(2, 1)]
+    before = mixed(x, mask, weights)
+    mixed.auxiliary_skip = 0.25
+    assert torch.allclose(mixed(x, mask, weights)[mask], (before + 0.5 * x)[mask], atol=1e-6)

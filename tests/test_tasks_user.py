@@ -73,7 +73,16 @@ def test_regression(tmp_path):
         (MINIMAL.replace("body", "queue"), r"every column can be used once only"),
         ("files: [\n", r"mine\.yaml: line \d: not valid YAML"),
         ("- a\n", r"expected keys name, files, text, label, got list"),
-        ("", r"expected keys name, files, text, label, got NoneType"),
+        ("", r"mine\.yaml: the file is empty"),
+        ("# only words\n", r"mine\.yaml: the file is empty"),
+        (
+            MINIMAL + "labels: [0.5, 1.5]\n",
+            r"mine\.yaml: labels: expected names or whole numbers, got 0\.5; put quotes",
+        ),
+        (MINIMAL + "labels: [null, b]\n", r"labels: expected names or whole numbers, got None; put quotes"),
+        (MINIMAL + "name: ../../x\n", r"name: expected letters, digits, '_', '\.' and '-', .* got '\.\./\.\./x'"),
+        (MINIMAL + "name: ''\n", r"name: expected letters, .* got ''"),
+        (MINIMAL + "name: a/b\n", r"name: expected letters, .* got 'a/b'"),
     ],
 )
 def test_wrong_yaml(text, message, tmp_path):
@@ -86,7 +95,7 @@ def test_wrong_yaml(text, message, tmp_path):
 def test_missing_files(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         get_task(str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(ExitnasError, match=r"gone\.csv: no such file"):
+    with pytest.raises(ExitnasError, match=r"gone\.csv: no such file; give its folder with --data-dir$"):
         load_task(get_task(write(tmp_path, MINIMAL.replace("train.csv", "gone.csv"))))
     with pytest.raises(ExitnasError, match=r"expected a file ending in .csv, .tsv, .jsonl, .parquet, got .yaml"):
         load_task(get_task(write(tmp_path, MINIMAL.replace("train.csv", "mine.yaml"))))
@@ -99,5 +108,19 @@ def test_labels_that_do_not_fit(tmp_path):
     text = MINIMAL.replace("train.csv", "train.csv, validation: dev.csv")
     with pytest.raises(ExitnasError, match=r"dev\.csv: line 2: column 'queue': expected one of 9, 10, got '11'"):
         load_task(get_task(write(tmp_path, text, NUMERIC)))
+    few = r"^task mine, files in .*: expected at least 3 different training texts to split, got 2$"
+    with pytest.raises(ExitnasError, match=few):
+        load_task(get_task(write(tmp_path, MINIMAL, "body,queue\na,1\nb,2\n")))
     with pytest.raises(ExitnasError, match="at least two classes in column 'queue', got 1"):
         load_task(get_task(write(tmp_path, MINIMAL, "body,queue\na,1\nb,1\n")))
+
+
+def test_labels_of_whole_numbers_and_names_with_dots(tmp_path):
+    spec = get_task(write(tmp_path, MINIMAL + "name: Q4.2-tickets_é\nlabels: [9, '10']\n", NUMERIC))
+    assert (spec.name, spec.labels) == ("Q4.2-tickets_é", ("9", "10"))
+
+
+def test_a_label_of_thousands_of_digits_is_a_name(tmp_path):
+    long = "7" * 5000
+    data = load_task(get_task(write(tmp_path, MINIMAL, NUMERIC.replace(",10", f",{long}"))))
+    assert data.spec.labels == (long, "9")

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import torch
 
+from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Genotype, Origin
 from exitnas.files import write_json
 from exitnas.modeling.model import MultiExitModel
@@ -120,18 +121,7 @@ def tiny_encoder() -> Any:
     )
 
 
-@click.command()
-@click.option("--backbone", default="minilm-l6", show_default=True, help="`tiny` is a random encoder to try the tool.")
-@click.option("--genotype", help="genotype.json of the exits.  [linear exits]")
-@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--tokens", type=click.IntRange(2), default=72, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--lr", type=float, default=1e-6, show_default=True, help="Small, so that no step changes the next.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--precision", default="fp32", show_default=True)
-@click.option("--output", help="JSON file to write.")
-def main(
+def bench(
     backbone: str,
     genotype: str | None,
     batch_size: int,
@@ -182,6 +172,25 @@ def main(
         about = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
         shape = {"backbone": backbone, "batch_size": batch_size, "tokens": tokens, "rounds": rounds, "steps": steps}
         write_json(output, {**about, **shape, "rows": rows})
+
+
+@click.command()
+@click.option("--backbone", default="minilm-l6", show_default=True, help="`tiny` is a random encoder to try the tool.")
+@click.option("--genotype", help="genotype.json of the exits.  [linear exits]")
+@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--tokens", type=click.IntRange(2), default=72, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--lr", type=float, default=1e-6, show_default=True, help="Small, so that no step changes the next.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--precision", default="fp32", show_default=True)
+@click.option("--output", help="JSON file to write.")
+def main(**values: Any) -> None:
+    """Print seconds of a step and their ratio to joint training, with the targets."""
+    try:
+        bench(**values)
+    except ExitnasError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
+from exitnas.errors import ExitnasError
 from exitnas.exits.operations import EDGES
 from exitnas.files import write_json
 from exitnas.objectives.base import task_losses
@@ -100,15 +101,7 @@ def _elapsed(began: float, setup: Setup) -> float:
     return perf_counter() - began
 
 
-@click.command()
-@click.option("--task", default="rte", show_default=True)
-@click.option("--backbone", default="minilm-l6", show_default=True)
-@click.option("--data-dir")
-@click.option("--limit-train", type=int, default=None, help="Rows of the epoch.  [all]")
-@click.option("--rounds", type=int, default=3, show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--output", help="JSON file to write.")
-def main(rounds: int, output: str | None, **values: Any) -> None:
+def bench(rounds: int, output: str | None, **values: Any) -> None:
     """Print the median seconds of the three epochs and their ratios."""
     settings = make_settings(SearchSettings, **values)
     setup = prepare(settings)
@@ -139,6 +132,22 @@ def main(rounds: int, output: str | None, **values: Any) -> None:
     click.echo(f"textbook over search:    {result['textbook_over_search']:.2f}x (at least 2.5x wanted)")
     if output:
         write_json(output, result)
+
+
+@click.command()
+@click.option("--task", default="rte", show_default=True)
+@click.option("--backbone", default="minilm-l6", show_default=True)
+@click.option("--data-dir")
+@click.option("--limit-train", type=int, default=None, help="Rows of the epoch.  [all]")
+@click.option("--rounds", type=int, default=3, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--output", help="JSON file to write.")
+def main(**values: Any) -> None:
+    """Print the median seconds of the three epochs and their ratios."""
+    try:
+        bench(**values)
+    except ExitnasError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import click
 
 @click.command("draw")
 @click.argument("genotype", type=click.Path())
-@click.option("--output", "-o", metavar="FILE", help="Picture to write: .svg, .png or .dot.  [exits.svg]")
+@click.option("--output", "-o", metavar="FILE", help="Picture to write: .svg, .png, .pdf or .dot.  [exits.svg]")
 @click.option("--title", help="Title of the picture.")
 def command(genotype: str, output: str | None, title: str | None) -> None:
     """Draw the exits of GENOTYPE; the .dot is always written beside the picture.

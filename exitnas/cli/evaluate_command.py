@@ -41,6 +41,10 @@ def command(model: str, names: tuple[str, ...], max_drop: float, split: str, **v
         raise click.UsageError(f"--{next(iter(fixed))} needs exactly one --policy, got {len(names)}")
     if samples < 0 or rounds < 1:
         raise click.UsageError("--time-samples must be at least 0 and --time-rounds at least 1")
+    if not max_drop >= 0:
+        raise click.UsageError(f"--max-drop must be at least 0 (0.01 is one point of score), got {max_drop}")
+    from exitnas.files import check_writable
+    from exitnas.inference.evaluate import check_policies
     from exitnas.inference.session import Session
     from exitnas.policies import POLICIES
     from exitnas.policies.base import make_policy
@@ -51,6 +55,9 @@ def command(model: str, names: tuple[str, ...], max_drop: float, split: str, **v
     given = make_policy(names[0], fixed) if fixed else None
     report = Reporter(values.pop("quiet"))
     session = Session.open(model, **values)
+    check_policies(session.model, session.data.spec, [given] if given else names)
+    if curve_file:
+        check_writable(curve_file)
     report.line(f"data: {session.data.source} {session.data.sizes}")
     evaluation = session.evaluation()
     chosen = [given] if given else [evaluation.chosen(name, max_drop) for name in names or session.policies()]
@@ -64,7 +71,7 @@ def command(model: str, names: tuple[str, ...], max_drop: float, split: str, **v
         return
     title = f"{result['task']} ({result['metric']}, {split}): AVG {render.percent(result['avg'])}, "
     title += f"BEST {render.percent(result['best'])} at exit {result['best_exit']}"
-    render.exits_table(title, session.model.config.read_genotype(), session.costs(), result["exits"])
+    render.exits_table(title, session.model.config.read_genotype(), session.costs(evaluation.tokens), result["exits"])
     policy_table(result)
 
 

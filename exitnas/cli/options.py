@@ -59,15 +59,18 @@ class NamedValue(click.ParamType):
     name = "name=value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        import json
+        from exitnas.errors import ExitnasError
+        from exitnas.files import NotJsonError, parse_json
 
         key, equals, text = str(value).partition("=")
         if not equals or not key:
             self.fail(f"expected NAME=VALUE, got {value!r}", param, ctx)
         try:
-            return key, json.loads(text)
-        except json.JSONDecodeError:
+            return key, parse_json(text, key)
+        except NotJsonError:
             return key, text
+        except ExitnasError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _named(word: str, what: str) -> Decorator:

@@ -120,7 +120,7 @@ class Genotype(Frozen):
                         )
         for index, exit_ in enumerate(self.exits):
             for position, operation in enumerate(exit_.encoder):
-                _check_heads(f"exits.{index}.encoder.{position}", operation, self.exit_width)
+                check_heads(f"exits.{index}.encoder.{position}", operation, self.exit_width)
         return self
 
     @property
@@ -159,7 +159,8 @@ class Genotype(Frozen):
         return parse(cls, read_json(path), str(path))
 
 
-def _check_heads(path: str, operation: str, width: int) -> None:
+def check_heads(path: str, operation: str, width: int) -> None:
+    """`ValueError` when the encoder operation at `path` has attention heads that do not divide `width`."""
     heads = ENCODERS.fixed(operation).get("heads", 1)
     if width % heads:
         raise ValueError(f"{path}: {operation} needs a width divisible by {heads}, got width {width}")

@@ -1,5 +1,6 @@
 """Evaluating a trained model: every exit, every policy's curve from one pass, a chosen point per policy, its speed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +31,32 @@ def applicable(model: Any, spec: TaskSpec) -> list[str]:
     return able
 
 
+def check_policies(model: Any, spec: TaskSpec, policies: Sequence[str | Policy]) -> None:
+    """Refuse policies, by name or with their parameters, that cannot serve this model and task.
+
+    Raises:
+        UsageError: a classifier's policy on a regression task, no certainty head, or a parameter beyond the model.
+    """
+    for policy in policies:
+        name = policy if isinstance(policy, str) else policy.name
+        entry = POLICIES.get(name)
+        if isinstance(policy, Policy):
+            policy.check(len(model.exits), spec.num_labels)
+        elif spec.regression and not entry.regression:
+            raise UsageError(
+                f"policy {name!r} needs a classifier with at least 2 classes, this model answers with a number "
+                f"(regression): use one of {', '.join(applicable(model, spec))}"
+            )
+        if "certainty" in entry.needs and getattr(model, "certainty", None) is None:
+            raise _no_head(name)
+
+
+def _no_head(policy: str) -> UsageError:
+    return UsageError(
+        f"policy {policy!r} needs a certainty head, and this model was trained without one: retrain with --lte"
+    )
+
+
 class Evaluation:
     """Logits of every exit on dev and test, computed once, and what can be read off them.
 
@@ -58,7 +85,8 @@ class Evaluation:
         }
         self.logits = {name: logits for name, (logits, _) in outputs.items()}
         self.certainties = {name: certainty for name, (_, certainty) in outputs.items()}
-        self.layer_macs, self.exit_macs = model_macs(model, max(1, round(test[0].mean_length())))
+        self.tokens = max(1, round(test[0].mean_length()))
+        self.layer_macs, self.exit_macs = model_macs(model, self.tokens)
 
     def exits(self, split: str = "test") -> dict[str, Any]:
         """`exits, avg, best, best_exit` on a split."""
@@ -100,9 +128,7 @@ class Evaluation:
             return None
         certainty = self.certainties[split]
         if certainty is None:
-            raise UsageError(
-                f"policy {policy!r} needs a certainty head, and this model was trained without one: retrain with --lte"
-            )
+            raise _no_head(policy)
         return certainty
 
     def chosen(self, policy: str, max_drop: float, **fixed: Any) -> Policy:

@@ -1,10 +1,10 @@
 """Answering texts with a trained model under an exit policy."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from exitnas.errors import ExitnasError, UsageError
+from exitnas.files import json_kind, parse_json
 from exitnas.inference.engine import run
 from exitnas.policies.base import Policy
 from exitnas.tasks.spec import TaskSpec
@@ -82,21 +82,27 @@ def read_rows(path: str, spec: TaskSpec) -> list[tuple[str, str | None]]:
     for number, line in enumerate(read_lines(Path(path)), start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ExitnasError(f"{path}: line {number}: not valid JSON ({error.msg})") from None
+        value = parse_json(line, path, number)
         columns = next(
             (c for c in (spec.text_columns, plain) if isinstance(value, dict) and all(k in value for k in c)), None
         )
         if columns is None or not all(isinstance(value[c], str) for c in columns):
             wanted = " and ".join(spec.text_columns)
-            came = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+            came = _came(value, columns)
             raise ExitnasError(f"{path}: line {number}: expected an object with text in {wanted}, got {came}")
         rows.append((value[columns[0]], value[columns[1]] if len(columns) == 2 else None))
     if not rows:
         raise ExitnasError(f"{path}: holds no rows")
     return rows
+
+
+def _came(value: Any, columns: tuple[str, ...] | None) -> str:
+    """What a line held instead: no object, an object without the columns, or one whose columns are no text."""
+    if not isinstance(value, dict):
+        return json_kind(value)
+    if columns is None:
+        return ", ".join(value)[:200] or "an empty object"
+    return " and ".join(f"{json_kind(value[c])} in {c}" for c in columns if not isinstance(value[c], str))
 
 
 def default_policy(model: Any) -> Policy:

@@ -115,9 +115,8 @@ class Session:
         """The policies this model can run."""
         return applicable(self.model, self.data.spec)
 
-    def costs(self) -> list[dict[str, int]]:
-        """Parameters and MACs per exit, for a row of 64 tokens or the model's longest."""
-        tokens = min(64, self.settings["max_length"])
+    def costs(self, tokens: int) -> list[dict[str, int]]:
+        """Parameters and MACs per exit, for a row of `tokens` tokens."""
         return exit_costs(self.model.config.read_genotype(), self.data.spec.num_labels, tokens)
 
 

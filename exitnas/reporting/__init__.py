@@ -1,1 +1,1 @@
-"""What people look at while a run goes on and after it: progress, TensorBoard scalars, tables."""
+"""What people look at while a run goes on and after it: progress and TensorBoard scalars."""

@@ -1,16 +1,17 @@
 """TensorBoard scalars of a run, under its `tb/`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from exitnas.supernet.architecture import Architecture
+if TYPE_CHECKING:
+    from exitnas.supernet.architecture import Architecture
 
 
 class Scalars:
     """Writes scalars; `close` when done.
 
-    Tags: `loss/weights`, `loss/architecture`, `lr/...`, `dev/exit_03`, `dev/avg`, `dev/best`,
-    `architecture/layer_03/encoder_1/conv_3`.
+    Tags: `loss/weights`, `loss/architecture`, `dev/exit_03`, `dev/avg`, `dev/best`,
+    `architecture/layer_03/encoder_1/conv_3`; retraining adds its loss weights and gradient angles.
     """
 
     def __init__(self, folder: Path | str):
@@ -30,7 +31,7 @@ class Scalars:
         self._writer.add_scalar(f"{split}/avg", avg, step)
         self._writer.add_scalar(f"{split}/best", best, step)
 
-    def architecture(self, step: int, architecture: Architecture) -> None:
+    def architecture(self, step: int, architecture: "Architecture") -> None:
         """The probability of every operation of every layer."""
         for layer, edges in enumerate(architecture.probabilities(), start=1):
             for edge, candidates in edges.items():

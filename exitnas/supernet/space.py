@@ -4,12 +4,12 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from exitnas.errors import ExitnasError, UsageError
-from exitnas.exits.genotype import Activation, Encoder, ExitGenotype, Genotype, Origin, Pooling
+from exitnas.errors import UsageError
+from exitnas.exits.genotype import Activation, Encoder, ExitGenotype, Genotype, Origin, Pooling, check_heads
 from exitnas.exits.operations import EDGES
+from exitnas.files import check_name, read_yaml
 from exitnas.registry import nearest
 from exitnas.schema import Frozen, parse
 
@@ -30,8 +30,8 @@ _null = BeforeValidator(_names)
 class SearchSpace(Frozen):
     """The candidates of every edge; the same for every layer, chosen per layer (a macro space, LECO 4)."""
 
-    name: str
-    """Name, equal to the file's."""
+    name: Annotated[str, AfterValidator(check_name)]
+    """Name, equal to the file's; part of the names of run directories."""
     description: str
     """One line on what the space holds."""
     width: int | None = Field(ge=1)
@@ -58,7 +58,27 @@ class SearchSpace(Frozen):
     def _encodes(self) -> "SearchSpace":
         if {*self.encoder_1, *self.encoder_2} == {"null"}:
             raise ValueError("encoder_1 and encoder_2 hold only null, so nothing would reach the pooling")
+        if self.width is not None:
+            self._check_heads(self.width)
         return self
+
+    def _check_heads(self, width: int) -> None:
+        for edge in ("encoder_1", "encoder_2"):
+            for operation in self.candidates(edge):
+                check_heads(edge, operation, width)
+
+    def check_fits(self, hidden_size: int) -> None:
+        """Refuse an encoder whose hidden size is the exits' width (`width: null`) and does not divide into heads.
+
+        Raises:
+            UsageError: names the candidate.
+        """
+        try:
+            self._check_heads(hidden_size if self.width is None else self.width)
+        except ValueError as error:
+            raise UsageError(
+                f"space {self.name}: {error}, the encoder's hidden size; set a width or choose another backbone"
+            ) from None
 
     def candidates(self, edge: str) -> tuple[str, ...]:
         """The operations of one of `EDGES`."""
@@ -73,9 +93,14 @@ class SearchSpace(Frozen):
         return self.exits() ** layers
 
     def only_genotype(self, backbone: str, layers: int, hidden_size: int, origin: Origin) -> Genotype:
-        """The single point of a space with one candidate per edge (`linear`, `mha`)."""
+        """The single point of a space with one candidate per edge (`linear`, `mha`).
+
+        Raises:
+            UsageError: the space holds more than one point, or does not fit the hidden size.
+        """
         if self.exits() != 1:
             raise UsageError(f"space {self.name} holds {self.exits()} exits per layer; a search has to choose")
+        self.check_fits(hidden_size)
         exit_ = ExitGenotype(
             activation_in=self.activation_in[0],
             encoder=(self.encoder_1[0], self.encoder_2[0]),
@@ -102,22 +127,16 @@ def load_space(name: str) -> SearchSpace:
     """Read a space by name, or from the path of a YAML file of one's own.
 
     Raises:
-        UsageError: no space has that name; the message has the nearest ones.
+        UsageError: no space has that name (the message has the nearest ones), or no such file.
         ExitnasError: the file is wrong; the message has the path of the value inside the file.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file():
-            raise ExitnasError(f"{name}: no such search space file")
+            raise UsageError(f"--space {name}: no such file; give a space's name or the path of its YAML file")
     else:
         paths = [folder / f"{name}.yaml" for folder in FOLDERS]
         path = next((p for p in paths if p.is_file()), paths[-1])
         if name not in space_names():
             raise UsageError(f"unknown search space {name!r}: {nearest(name, space_names())}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ExitnasError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except yaml.YAMLError as error:
-        raise ExitnasError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return parse(SearchSpace, data, str(path))
+    return parse(SearchSpace, read_yaml(path), str(path))

@@ -33,6 +33,9 @@ class SuperExit(nn.Module):
 class Supernet(nn.Module):
     """A backbone, a `SuperExit` per layer and the architecture parameters of all of them.
 
+    Raises:
+        UsageError: the space has no width of its own and does not fit the backbone's hidden size.
+
     Attributes:
         backbone: the encoder, run layer by layer.
         exits: one `SuperExit` per layer.
@@ -41,6 +44,7 @@ class Supernet(nn.Module):
 
     def __init__(self, backbone: Backbone, space: SearchSpace, num_labels: int):
         super().__init__()
+        space.check_fits(backbone.hidden_size)
         self.space = space
         self.backbone = backbone
         self.exits = nn.ModuleList(

@@ -46,7 +46,7 @@ def read_labels(tables: list[Table], label_column: str) -> tuple[str, ...]:
             f"{', '.join(table.where for table in tables)}: expected at least two classes in column "
             f"{label_column!r}, got {', '.join(sorted(names)) or 'none'}"
         )
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    if all(name.removeprefix("-").isdecimal() and len(name) < 1000 for name in names):
         return tuple(sorted(names, key=int))
     return tuple(sorted(names))
 
@@ -63,6 +63,8 @@ def _text(table: Table, index: int, column: str) -> str:
 def _name(table: Table, index: int, column: str) -> str:
     """A label cell as text: whole numbers without a decimal point, surrounding blanks dropped."""
     value = table.columns[column][index]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExitnasError(f"{table.place(index)}: column {column!r}: expected a label, got the number {value}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float) or (isinstance(value, str) and not value.strip()):

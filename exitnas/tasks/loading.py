@@ -49,7 +49,9 @@ def load_task(
     encoded: dict[str, Split | None] = {split: to_split(found, spec) for split, found in tables.items()}
     original = encoded["train"]
     assert original is not None
-    (train, dev, test), split_notes = make_splits(original, encoded.get("validation"), encoded.get("test"), split_seed)
+    (train, dev, test), split_notes = make_splits(
+        original, encoded.get("validation"), encoded.get("test"), split_seed, f"task {spec.name}, {source}"
+    )
     limited = tuple(
         f"limit: {name} cut from {rows} to {count} rows (seed {split_seed})"
         for name, rows, count in (

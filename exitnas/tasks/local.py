@@ -55,11 +55,18 @@ def read_data_dir(spec: TaskSpec, data_dir: str) -> tuple[dict[str, Tables], str
 
 
 def read_user_files(spec: TaskSpec, data_dir: str | None) -> tuple[dict[str, Tables], str, tuple[str, ...]]:
-    """Read the files a user's YAML names, relative to its folder or to `data_dir`; returns as `read_data_dir`."""
+    """Read the files a user's YAML names, relative to its folder or to `data_dir`; returns as `read_data_dir`.
+
+    Raises:
+        ExitnasError: a file is missing, as when a model is used from another folder, or malformed.
+    """
     assert spec.files is not None
     base = Path(data_dir or spec.base_dir or ".").expanduser()
     columns = (*spec.text_columns, spec.label_column)
     named = {"train": spec.files.train, "validation": spec.files.validation, "test": spec.files.test}
+    for name in named.values():
+        if name is not None and not (base / name).exists():
+            raise ExitnasError(f"{base / name}: no such file; give its folder with --data-dir")
     tables: dict[str, Tables] = {
         split: [(read_table(base / name, columns), None)] for split, name in named.items() if name is not None
     }

@@ -22,7 +22,7 @@ Splits = tuple[Split, Split, Split]
 
 
 def make_splits(
-    train: Split, validation: Split | None, test: Split | None, seed: int
+    train: Split, validation: Split | None, test: Split | None, seed: int, where: str = "splits"
 ) -> tuple[Splits, tuple[str, ...]]:
     """Train, dev and test splits, and a note that says how they were made.
 
@@ -32,13 +32,19 @@ def make_splits(
       otherwise 1,000 training rows become dev and the whole validation set is test.
     - Neither: dev and test are held out from the training rows, a tenth each and 1,000 at most. Rows with the same
       texts stay together, so no test text was seen in training.
+
+    Args:
+        where: name of the data, put in front of error messages.
+
+    Raises:
+        ExitnasError: too few rows to split.
     """
     _check_seed(seed)
     random = np.random.RandomState([seed, _SPLIT_STREAM])
     if test is not None:
         if validation is not None:
             return (train, validation, test), ("splits: the original train, validation and test sets",)
-        train, dev = _hold_out(train, _tenth(len(train)), random)
+        train, dev = _hold_out(train, _tenth(len(train)), random, where)
         return (train, dev, test), (f"splits: dev is {len(dev)} training rows (seed {seed}), test the original one",)
     if validation is not None:
         if len(train) < SMALL_TRAIN:
@@ -46,12 +52,12 @@ def make_splits(
             half = len(validation) // 2
             dev, test = validation.take(np.sort(order[:half])), validation.take(np.sort(order[half:]))
             if len(dev) == 0:
-                raise ExitnasError(f"splits: the validation set has {len(validation)} row; at least 2 are needed")
+                raise ExitnasError(f"{where}: expected at least 2 validation rows to halve, got {len(validation)}")
             return (train, dev, test), (f"splits: dev and test are halves of the validation set (seed {seed})",)
-        train, dev = _hold_out(train, HELD_OUT, random)
+        train, dev = _hold_out(train, HELD_OUT, random, where)
         note = f"splits: dev is {len(dev)} training rows (seed {seed}), test the original validation set"
         return (train, dev, validation), (note,)
-    return _hold_out_groups(train, random, seed)
+    return _hold_out_groups(train, random, seed, where)
 
 
 def limit(split: Split, count: int | None, seed: int, option: str) -> Split:
@@ -82,20 +88,22 @@ def _tenth(rows: int) -> int:
     return min(HELD_OUT, max(1, rows // 10))
 
 
-def _hold_out(train: Split, count: int, random: np.random.RandomState) -> tuple[Split, Split]:
+def _hold_out(train: Split, count: int, random: np.random.RandomState, where: str) -> tuple[Split, Split]:
     if len(train) < 2:
-        raise ExitnasError(f"splits: expected at least 2 training rows to hold one out as dev, got {len(train)}")
+        raise ExitnasError(f"{where}: expected at least 2 training rows to hold one out as dev, got {len(train)}")
     order = random.permutation(len(train))
     return train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
 
 
-def _hold_out_groups(train: Split, random: np.random.RandomState, seed: int) -> tuple[Splits, tuple[str, ...]]:
+def _hold_out_groups(
+    train: Split, random: np.random.RandomState, seed: int, where: str
+) -> tuple[Splits, tuple[str, ...]]:
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, text in enumerate(train.texts):
         groups[text, train.pairs[i] if train.pairs else ""].append(i)
     rows = list(groups.values())
     if len(rows) < 3:
-        raise ExitnasError(f"splits: expected at least 3 different training texts to split, got {len(rows)}")
+        raise ExitnasError(f"{where}: expected at least 3 different training texts to split, got {len(rows)}")
     size = _tenth(len(train))
     dev: list[int] = []
     test: list[int] = []

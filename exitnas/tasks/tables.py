@@ -5,13 +5,13 @@ reads those.
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from exitnas.errors import ExitnasError
+from exitnas.files import json_kind, parse_json
 from exitnas.registry import nearest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -136,14 +136,9 @@ def _read_jsonl(path: Path, columns: tuple[str, ...]) -> Table:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ExitnasError(f"{path}: line {number}: expected one JSON object, got {error.msg.lower()}") from None
-        except RecursionError:
-            raise ExitnasError(f"{path}: line {number}: expected one flat JSON object, got deep nesting") from None
+        row = parse_json(line, str(path), number)
         if not isinstance(row, dict):
-            raise ExitnasError(f"{path}: line {number}: expected one JSON object, got {type(row).__name__}")
+            raise ExitnasError(f"{path}: line {number}: expected one JSON object, got {json_kind(row)}")
         check_columns(f"{path}: line {number}", columns, list(row))
         for name in columns:
             values[name].append(row[name])

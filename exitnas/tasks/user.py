@@ -13,10 +13,10 @@ order; without it they are read from the training data, sorted. `type: regressio
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from exitnas.errors import ExitnasError, UsageError
+from exitnas.files import check_name, read_yaml
 from exitnas.registry import nearest
 from exitnas.schema import Frozen, parse
 from exitnas.tasks import METRICS
@@ -28,15 +28,15 @@ Column = Annotated[str, Field(min_length=1)]
 class UserTask(Frozen):
     """What a task YAML file may say."""
 
-    name: str | None = Field(default=None, min_length=1)
-    """Name of the task; the file's name when absent."""
+    name: Annotated[str, AfterValidator(check_name)] | None = None
+    """Name of the task, part of the names of run directories; the file's name when absent."""
     files: UserFiles
     """Paths relative to the YAML file's folder."""
     text: tuple[Column, ...] = Field(min_length=1, max_length=2)
     """The text column, or a list of one or two."""
     label: Column
     """The label column."""
-    labels: tuple[str | int, ...] | None = None
+    labels: tuple[str, ...] | None = None
     """Class names in the order of their indices."""
     type: Literal["classification", "regression"] = "classification"
     """What is predicted."""
@@ -50,10 +50,17 @@ class UserTask(Frozen):
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _no_truth_values(cls, labels: Any) -> Any:
-        if isinstance(labels, list) and any(isinstance(label, bool) for label in labels):
-            raise ValueError("YAML reads yes, no, on, off, true and false as truth values; put quotes around labels")
-        return labels
+    def _names(cls, labels: Any) -> Any:
+        if not isinstance(labels, list):
+            return labels
+        for label in labels:
+            if isinstance(label, bool):
+                raise ValueError(
+                    "YAML reads yes, no, on, off, true and false as truth values; put quotes around labels"
+                )
+            if not isinstance(label, str | int):
+                raise ValueError(f"expected names or whole numbers, got {repr(label)[:60]}; put quotes around a name")
+        return [str(label) for label in labels]
 
 
 def read_task_yaml(path: Path | str) -> TaskSpec:
@@ -66,15 +73,7 @@ def read_task_yaml(path: Path | str) -> TaskSpec:
     path = Path(path).expanduser()
     if not path.is_file():
         raise UsageError(f"--task {path}: no such file; give a task's name or the path of its YAML file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ExitnasError(f"{path}: expected UTF-8 text ({error.reason} at byte {error.start})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise ExitnasError(f"{path}: {line}not valid YAML ({problem})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ExitnasError(f"{path}: expected keys name, files, text, label, got {type(content).__name__}")
     for key in content:
@@ -91,7 +90,7 @@ def read_task_yaml(path: Path | str) -> TaskSpec:
             description=f"own data described by {path}",
             text_columns=task.text,
             label_column=task.label,
-            labels=None if task.labels is None else tuple(str(label) for label in task.labels),
+            labels=task.labels,
             regression=regression,
             metric=metric,
             public_test=True,

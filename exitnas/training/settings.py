@@ -72,7 +72,7 @@ class RetrainSettings(TrainingSettings):
     lte: bool = False
     """Train a certainty head for policy `lte`."""
     recipe: str | None = None
-    """Name of the recipe these settings come from; a record, nothing is read from it."""
+    """Name of the recipe these settings come from, for the record and its recommended policy."""
 
 
 S = TypeVar("S", bound=TrainingSettings)
