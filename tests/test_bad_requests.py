@@ -36,7 +36,7 @@ def no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--policy", "static", "--exit", 9], "policy 'static': exit must be 1..3 here, got 9"),
         (["--policy", "lte"], "policy 'lte' needs a certainty head, and this model was trained without one"),
         (["--policy", "lte", "--threshold", 0.5], "policy 'lte' needs a certainty head"),
-        (["--policy", "patience", "--patience", 1, "--tau", 1], "tau is for regression"),
+        (["--policy", "patience", "--patience", 1, "--tau", 1], "policy 'patience': tau is for regression"),
         (["--max-drop", -1], "--max-drop must be at least 0 (0.01 is one point of score), got -1.0"),
         (["--max-drop", "nan"], "--max-drop must be at least 0 (0.01 is one point of score), got nan"),
     ],

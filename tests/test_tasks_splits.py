@@ -67,9 +67,9 @@ def test_impossible_requests():
         limit(rows(3), 0, 42, "--limit-eval")
     with pytest.raises(UsageError, match="split seed: expected 0 to"):
         make_splits(rows(3), None, None, -1)
-    with pytest.raises(ExitnasError, match="^task t: expected at least 3 different training texts"):
+    with pytest.raises(ExitnasError, match=r"^task t: expected at least 3 different training texts"):
         make_splits(rows(2), None, None, 42, "task t")
-    with pytest.raises(ExitnasError, match="^task t: expected at least 2 training rows"):
+    with pytest.raises(ExitnasError, match=r"^task t: expected at least 2 training rows"):
         make_splits(rows(1), None, rows(2), 42, "task t")
     with pytest.raises(ExitnasError, match="splits: expected at least 2 validation rows to halve, got 1"):
         make_splits(rows(2), rows(1), None, 42)
