@@ -53,7 +53,7 @@ def command(output: str, overwrite: bool, seed: int | None, device: str | None, 
     report.line("4/4 evaluating early exit")
     session = Session.open(trained["run"], device=device, offline=True)
     evaluation = session.evaluation()
-    chosen = [evaluation.chosen(name, max_drop=0.01) for name in POLICIES]
+    chosen = [evaluation.chosen(name, max_drop=0.02) for name in POLICIES]
     result = evaluation.report(chosen, curves=False)
     pictures = [str(path) for path in drawn.paths]
     if as_json:
