@@ -135,8 +135,8 @@ def test_legend_shows_the_kinds_that_occur_and_no_others() -> None:
         "backbone", "linear", "activation", "attention", "pooling",
     }  # fmt: skip
     assert "null" in legend(make(3))
-    assert any("null won on both" in box.label for box in arrange(make(3)).boxes)
-    assert not any("null won on both" in box.label for box in arrange(make(2)).boxes)
+    assert any("won on both encoder edges" in box.label for box in arrange(make(3)).boxes)
+    assert not any("won on both encoder edges" in box.label for box in arrange(make(2)).boxes)
 
 
 def test_source_pins_positions_and_has_six_digit_colours_and_fonts_on_edges() -> None:
