@@ -114,7 +114,7 @@ class World:
 
     def search(self, kind: str = "single", **values: Any) -> SearchSettings:
         """Settings of a search."""
-        return SearchSettings(**self.common(kind, **values))
+        return SearchSettings(**self.common(kind, **{"refine": 3, "refine_steps": 2, **values}))
 
     def retrain(self, kind: str = "single", **values: Any) -> RetrainSettings:
         """Settings of retraining."""

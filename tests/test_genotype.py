@@ -72,7 +72,7 @@ def test_file_has_the_documented_keys() -> None:
     assert list(value) == [
         "schema_version", "backbone", "layers", "hidden_size", "width", "exits", "probabilities", "origin",
     ]  # fmt: skip
-    assert value["exits"][0] == {**EXIT, "repaired": None}
+    assert value["exits"][0] == {**EXIT, "repaired": None, "refined": False}
     assert value["schema_version"] == 1
 
 

@@ -9,7 +9,7 @@ from exitnas.cli import options, render
 BACKBONE, TASK = "minilm-l6", "bbc-news"
 POLICIES = ("cobee", "patience", "voting")
 COMMON = {"task": TASK, "backbone": BACKBONE, "limit_train": 800, "max_length": 80, "offline": True}
-SEARCH = {**COMMON, "epochs": 4, "arch_lr": 5e-2}
+SEARCH = {**COMMON, "epochs": 4, "arch_lr": 5e-2, "refine": 10}
 RETRAIN = {**COMMON, "epochs": 3}
 
 

@@ -47,6 +47,9 @@ class ExitGenotype(Frozen):
     repaired: Literal["encoder_1", "encoder_2"] | None = None
     """The edge that took its best other operation, because the arg-max of both edges was null, or of both skip."""
 
+    refined: bool = False
+    """Whether this exit replaced the arg-max one because it did better when trained alone on the hidden states."""
+
     @model_validator(mode="after")
     def _something_reaches_the_pooling(self) -> "ExitGenotype":
         if self.encoder == ("null", "null"):

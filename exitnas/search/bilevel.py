@@ -10,6 +10,7 @@ from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Origin
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.tensorboard import Scalars
+from exitnas.search.refine import refine
 from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
 from exitnas.search.steps import architecture_step, weight_step
@@ -29,8 +30,9 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     A space with a single point (`linear`, `mha`) has nothing to search: its genotype is written at once.
 
     Returns:
-        The summary: `run, genotype, avg, best, exits, seconds`, and `decisions`, `warning`, `costs`. Scores are those
-        of the supernet on dev, None when nothing was searched.
+        The summary: `run, genotype, avg, best, exits, seconds`, and `decisions` (of the arg-max exits), `refined`
+        (layers whose exit replaced the arg-max one), `warning`, `costs`. Scores are those of the supernet on dev, None
+        when nothing was searched.
 
     Raises:
         ExitnasError: bad data, an unreachable source, or a loss that is not finite.
@@ -47,23 +49,26 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     if space.exits() == 1:
         backbone = setup.backbone
         genotype = space.only_genotype(settings.backbone, backbone.num_layers, backbone.hidden_size, source)
+        largest = genotype
         run.write_config("search", *record)
     else:
         with seeded(settings.seed, setup.device):
             state = SearchState.start(setup, settings, space)
             run.write_config("search", *record)
             scores = _search(state, setup, settings, run, report)
-        architecture = state.supernet.architecture
-        genotype = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
+            architecture = state.supernet.architecture
+            largest = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
+            genotype = refine(largest, state, setup, settings, report) if settings.refine else largest
     genotype.save(run.path / "genotype.json")
-    found = (undecided_warning(genotype), collapse_warning(genotype))
+    found = (undecided_warning(largest), collapse_warning(largest))
     warning = "; ".join(text for text in found if text) or None
     summary = {
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),
         **({"exits": None, "avg": None, "best": None} if scores is None else summarize(scores)),
         "seconds": round(perf_counter() - began, 2),
-        "decisions": decisions(genotype),
+        "decisions": decisions(largest),
+        "refined": [layer for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.refined],
         "warning": warning,
         "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
     }

@@ -21,6 +21,10 @@ class SearchSettings(TrainingSettings):
     two or more."""
     auxiliary_skip: float = Field(default=1.0, ge=0)
     """Weight of an extra skip-connection at the start, lowered to 0 over the search (DARTS-, Chu et al. 2021)."""
+    refine: int = Field(default=24, ge=0, le=1000)
+    """Candidates per layer that compete with the arg-max exit after the search; 0 leaves that out."""
+    refine_steps: int = Field(default=25, ge=1, le=10_000)
+    """Steps of a candidate in the first round; each further round has twice as many."""
     split: Literal["epoch", "fixed"] = "epoch"
     """Draw D1 and D2 anew every epoch (LECO 6.3), or once."""
 
