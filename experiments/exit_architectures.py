@@ -1,8 +1,7 @@
 """LECO table 2 in small: joint training with linear exits, MHA exits and searched exits, one protocol and budget.
 
-    python experiments/exit_architectures.py --task mrpc --data-dir glue --output runs/exit-architectures-mrpc
-    python experiments/exit_architectures.py --task sst2 --data-dir glue --limit-train 10000 \
-        --output runs/exit-architectures-sst2
+    python experiments/exit_architectures.py --task mrpc --data-dir glue --refine 0 --output runs/mrpc
+    python experiments/exit_architectures.py --task sst2 --data-dir glue --limit-train 10000 --output runs/sst2
 
 Writes `results.json` and `results.md` into the output folder after every finished part; parts that are already there
 are not run again.
@@ -33,23 +32,32 @@ SPACES = ("linear", "mha", "leco")
 @click.option("--data-dir")
 @click.option("--limit-train", type=int)
 @click.option("--precision", default="bf16", show_default=True)
-@click.option("--search-epochs", type=int, default=10, show_default=True)
-@click.option("--arch-lr", type=float, default=None)
+@click.option("--search-epochs", type=int, default=6, show_default=True)
+@click.option("--arch-warmup-epochs", type=int, default=2, show_default=True)
+@click.option("--refine", type=int, default=24, show_default=True)
 @click.option("--exit-lr", type=float, default=None)
 @click.option("--lr", type=float, default=None)
-@click.option("--epochs", type=int, default=4, show_default=True)
+@click.option("--epochs", type=int, default=3, show_default=True)
 @click.option("--seeds", type=int, default=3, show_default=True)
 @click.option("--spaces", default=",".join(SPACES), show_default=True, help="Which exits to compare.")
 @click.option("--output", type=Path, required=True)
 def main(
-    search_epochs: int, arch_lr: float | None, epochs: int, seeds: int, spaces: str, output: Path, **values: Any
+    search_epochs: int,
+    arch_warmup_epochs: int,
+    refine: int,
+    epochs: int,
+    seeds: int,
+    spaces: str,
+    output: Path,
+    **values: Any,
 ) -> None:
     """Search and retrain every kind of exit; resume where an earlier run stopped."""
     report = Reporter()
+    searching = {"epochs": search_epochs, "arch_warmup_epochs": arch_warmup_epochs, "refine": refine, **values}
     try:
         results = {}
         for space in spaces.split(","):
-            genotype = found(output / f"search-{space}", space, search_epochs, arch_lr, values, report)
+            genotype = found(output / f"search-{space}", space, searching, report)
             folder = output / f"retrain-{space}"
             if not (folder / "summary.json").exists():
                 settings = make_settings(RetrainSettings, epochs=epochs, seeds=seeds, **values)
@@ -62,12 +70,10 @@ def main(
     click.echo(table(results))
 
 
-def found(
-    folder: Path, space: str, epochs: int, arch_lr: float | None, values: dict[str, Any], report: Reporter
-) -> Genotype:
+def found(folder: Path, space: str, searching: dict[str, Any], report: Reporter) -> Genotype:
     """The genotype of a space, searched for unless an earlier run did."""
     if not (folder / "summary.json").exists():
-        settings = make_settings(SearchSettings, space=space, epochs=epochs, arch_lr=arch_lr, **values)
+        settings = make_settings(SearchSettings, space=space, **searching)
         search(settings, Run.create(folder, overwrite=True), report)
     return Genotype.load(folder / "genotype.json")
 

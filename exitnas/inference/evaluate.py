@@ -94,33 +94,24 @@ class Evaluation:
 
     def curve(self, policy: str, split: str = "test", points: int = 25, **fixed: Any) -> list[Point]:
         """The trade-off curve of a policy on a split."""
-        rows = self.splits[split][1]
-        return trade_off(
-            policy,
-            self.logits[split],
-            np.asarray(rows.labels),
-            self.spec.metric,
-            rows.parts,
-            layer_macs=self.layer_macs,
-            exit_macs=self.exit_macs,
-            certainty=self.certainty(split, policy),
-            points=points,
-            fixed=fixed,
-        )
+        return trade_off(policy, **self._measured_on(split, policy), points=points, fixed=fixed)
 
     def point(self, policy: Policy, split: str = "test") -> Point:
         """One setting of a policy on a split."""
+        return measure(policy, **self._measured_on(split, policy.name))
+
+    def _measured_on(self, split: str, policy: str) -> dict[str, Any]:
+        """What measuring a policy on a split takes, as keyword arguments."""
         rows = self.splits[split][1]
-        return measure(
-            policy,
-            self.logits[split],
-            np.asarray(rows.labels),
-            self.spec.metric,
-            rows.parts,
-            layer_macs=self.layer_macs,
-            exit_macs=self.exit_macs,
-            certainty=self.certainty(split, policy.name),
-        )
+        return {
+            "logits": self.logits[split],
+            "labels": np.asarray(rows.labels),
+            "metric": self.spec.metric,
+            "parts": rows.parts,
+            "layer_macs": self.layer_macs,
+            "exit_macs": self.exit_macs,
+            "certainty": self.certainty(split, policy),
+        }
 
     def certainty(self, split: str, policy: str) -> Tensor | None:
         """`[N, E]` of the certainty head for policies that need it, None for others."""
