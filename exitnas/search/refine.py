@@ -21,7 +21,8 @@ from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
 from exitnas.supernet.discretize import ONCE
 from exitnas.training.batches import shuffled
-from exitnas.training.device import backbone_precision, to_device
+from exitnas.training.device import to_device
+from exitnas.training.evaluation import hidden_states
 from exitnas.training.setup import Setup
 
 #: Hidden states of all layers that are kept at once, in bytes; fewer rows are used where more would be needed.
@@ -88,8 +89,7 @@ def cache(state: SearchState, setup: Setup, settings: SearchSettings) -> list[Ca
     batches = []
     for indices in shuffled(setup.train, rows, settings.batch_size, state.generator):
         batch = to_device(setup.train.batch(indices), setup.device)
-        with backbone_precision(setup.device, settings.precision):
-            states, mask = backbone(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+        states, mask = hidden_states(backbone, batch, settings.precision)
         batches.append(Cached([hidden.to(torch.bfloat16) for hidden in states], mask, batch["labels"]))
     backbone.train()
     return batches

@@ -6,8 +6,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from exitnas.objectives.base import task_losses
 from exitnas.search.state import SearchState
-from exitnas.training.device import backbone_precision
-from exitnas.training.evaluation import forward
+from exitnas.training.evaluation import forward, hidden_states
 from exitnas.training.guard import check_finite
 from exitnas.training.optimizers import differentiating, optimized, set_learning_rate
 
@@ -20,8 +19,8 @@ def architecture_step(state: SearchState, batch: dict[str, Tensor], precision: s
     """
     supernet = state.supernet
     alphas = optimized(state.architecture)
-    with torch.no_grad(), backbone_precision(batch["input_ids"].device, precision):
-        states, mask = supernet.backbone(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+    with torch.no_grad():
+        states, mask = hidden_states(supernet.backbone, batch, precision)
     with differentiating(alphas, supernet.exits.parameters()):
         losses = task_losses(supernet.exit_logits(states, mask), batch["labels"])
         loss = losses.sum()

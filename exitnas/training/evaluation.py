@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from exitnas.backbones.base import Backbone
 from exitnas.tasks.data import Split
 from exitnas.tasks.metrics import score_exits
 from exitnas.tasks.spec import TaskSpec
@@ -13,12 +14,16 @@ from exitnas.training.batches import Encoded, by_length
 from exitnas.training.device import backbone_precision, to_device
 
 
-def forward(model: Any, batch: dict[str, Tensor], precision: str) -> list[Tensor]:
-    """Logits `[B, C]` of every exit of a supernet or a multi-exit model; the backbone alone in `precision`."""
+def hidden_states(backbone: Backbone, batch: dict[str, Tensor], precision: str) -> tuple[list[Tensor], Tensor]:
+    """Hidden states `[B, T, D]` of every layer and the bool mask `[B, T]`; the backbone runs in `precision`."""
     ids = batch["input_ids"]
     with backbone_precision(ids.device, precision):
-        states, mask = model.backbone(ids, batch["attention_mask"], batch.get("token_type_ids"))
-    return model.exit_logits(states, mask)
+        return backbone(ids, batch["attention_mask"], batch.get("token_type_ids"))
+
+
+def forward(model: Any, batch: dict[str, Tensor], precision: str) -> list[Tensor]:
+    """Logits `[B, C]` of every exit of a supernet or a multi-exit model; the backbone alone in `precision`."""
+    return model.exit_logits(*hidden_states(model.backbone, batch, precision))
 
 
 @torch.inference_mode()
@@ -37,8 +42,7 @@ def all_outputs(
     order: list[int] = []
     for indices in by_length(data, batch_size):
         batch = to_device(data.batch(indices), device)
-        with backbone_precision(device, precision):
-            states, mask = model.backbone(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+        states, mask = hidden_states(model.backbone, batch, precision)
         parts.append(torch.stack(model.exit_logits(states, mask), dim=1).float().cpu())
         if head is not None:
             certainties.append(torch.stack([head(hidden, mask) for hidden in states], dim=1).float().cpu())

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from exitnas.objectives.base import Step, Terms
 from exitnas.objectives.certainty import with_certainty
 from exitnas.objectives.plan import Parts
-from exitnas.training.device import backbone_precision
+from exitnas.training.evaluation import hidden_states
 from exitnas.training.guard import check_finite
 from exitnas.training.optimizers import differentiating
 from exitnas.training.settings import RetrainSettings
@@ -20,9 +20,8 @@ Batch = dict[str, Tensor]
 
 def measure(model: Any, batch: Batch, parts: Parts, where: Step, precision: str) -> Terms:
     """One forward: the objective's terms on a batch, with the certainty head's loss where the model has one."""
-    ids, labels = batch["input_ids"], batch["labels"]
-    with backbone_precision(ids.device, precision):
-        states, mask = model.backbone(ids, batch["attention_mask"], batch.get("token_type_ids"))
+    labels = batch["labels"]
+    states, mask = hidden_states(model.backbone, batch, precision)
     states = parts.gradient.branch(states)
     logits = model.exit_logits(states, mask)
     terms = parts.objective.terms(logits, labels, where, states)
