@@ -64,13 +64,24 @@ def test_ties_go_to_the_first(monkeypatch: Any):
     assert compete([contender(FIRST), contender(MEAN)], 0, batches(1, 1), batches(1, 2), settings) == FIRST
 
 
-def test_the_held_out_loss_is_the_mean_over_rows():
+def test_the_held_out_loss_is_the_mean_over_rows_at_the_best_temperature():
+    """21 rows in batches of 16 and 5, every fourth answer wrong; a scale three times as large changes nothing."""
     exit_, uneven = contender(MEAN).exit, batches(2, 3)
     uneven[1] = Cached([uneven[1].states[0][:5]], uneven[1].mask[:5], uneven[1].labels[:5])
     states = torch.cat([batch.states[0].float() for batch in uneven])
     with torch.no_grad():
-        expected = exit_loss(exit_(states, torch.ones(21, 3, dtype=torch.bool)), torch.cat([b.labels for b in uneven]))
-    assert held_out_loss(exit_, 0, uneven) == pytest.approx(expected.item(), rel=1e-5)
+        exit_.classifier.weight.mul_(3.0)
+        logits = exit_(states, torch.ones(21, 3, dtype=torch.bool))
+    labels = logits.argmax(-1)
+    labels[::4] = 1 - labels[::4]
+    uneven = [Cached(b.states, b.mask, part) for b, part in zip(uneven, (labels[:16], labels[16:]), strict=True)]
+    expected = min(exit_loss(logits / t, labels).item() for t in torch.logspace(-1.3, 1.3, 2000).tolist())
+    assert expected < exit_loss(logits, labels).item() - 1e-3
+    assert held_out_loss(exit_, 0, uneven) == pytest.approx(expected, abs=1e-5)
+    with torch.no_grad():
+        exit_.classifier.weight.mul_(3.0)
+        exit_.classifier.bias.mul_(3.0)
+    assert held_out_loss(exit_, 0, uneven) == pytest.approx(expected, abs=1e-5)
     torch.nn.init.constant_(exit_.classifier.weight, float("nan"))
     assert held_out_loss(exit_, 0, uneven) == float("inf")
 

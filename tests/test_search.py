@@ -21,6 +21,7 @@ from exitnas.supernet.space import load_space
 from exitnas.supernet.supernet import Supernet
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded
+from exitnas.training.evaluation import forward
 from exitnas.training.runs import Run
 from exitnas.training.setup import Setup, prepare
 
@@ -35,7 +36,7 @@ def start(setup: Setup, seed: int = 1) -> SearchState:
     with seeded(seed):
         state = SearchState.start(setup, setup.settings, load_space("leco"))
         with torch.no_grad():
-            for alpha in state.architecture.param_groups[0]["params"]:
+            for alpha in state.supernet.architecture.parameters():
                 alpha.copy_(0.3 * torch.randn_like(alpha))
     return state
 
@@ -185,13 +186,59 @@ def test_two_equal_searches_write_equal_genotypes(world: Any, silent: Any, tmp_p
     assert other.probabilities != Genotype.load(searched["genotype"]).probabilities
 
 
+def test_scales_are_learned_on_d2_and_leave_the_weights_alone(setup: Setup):
+    """The gradient of log s is the sum of z * (p - y) at scale 1: by hand from the logits."""
+    state = start(setup)
+    state.supernet.eval()
+    batch = setup.train.batch([0, 1, 2, 3])
+    with torch.no_grad():
+        logits = forward(state.supernet, batch, "fp32")
+    target = torch.nn.functional.one_hot(batch["labels"], logits[0].shape[-1])
+    expected = torch.stack([(z * (z.softmax(-1) - target)).sum(-1).mean() for z in logits])
+    before = {part: values(state, part) for part in ("backbone", "exits", "architecture")}
+    architecture_step(state, batch, "fp32", scaled=True)
+    torch.testing.assert_close(state.supernet.log_scales.grad, expected, atol=1e-6, rtol=1e-4)
+    assert bool((state.supernet.log_scales != 0).all())
+    assert same(before["backbone"], values(state, "backbone"))
+    assert same(before["exits"], values(state, "exits"))
+    weight_step(state, batch, "fp32", 1.0, 1.0)
+    scales = state.supernet.log_scales.detach().clone()
+    architecture_step(state, batch, "fp32", scaled=False)
+    assert torch.equal(state.supernet.log_scales, scales)
+
+
+def test_an_overconfident_exit_is_scaled_down(setup: Setup):
+    """Where every answer is sure and half of them are wrong, the scale falls step after step."""
+    state = start(setup)
+    batch = setup.train.batch(list(range(16)))
+    with torch.no_grad():
+        for exit_ in state.supernet.exits:
+            exit_.classifier.weight.mul_(200)
+    for _ in range(5):
+        architecture_step(state, batch, "fp32", scaled=True)
+    assert bool((state.supernet.log_scales < -0.1).all())
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_the_search_scales_exits_where_asked(world: Any, silent: Any, tmp_path: Path, monkeypatch: Any, scale: bool):
+    seen: list[bool] = []
+
+    def spy(state: SearchState, batch: Any, precision: str, scaled: bool) -> float:
+        seen.append(scaled)
+        return architecture_step(state, batch, precision, scaled)
+
+    monkeypatch.setattr(bilevel, "architecture_step", spy)
+    search(world.search(epochs=2, scale_exits=scale), Run.create(tmp_path / "run"), silent)
+    assert set(seen) == {scale}
+
+
 def test_warm_up_epochs_leave_the_architecture_alone(world: Any, silent: Any, tmp_path: Path, monkeypatch: Any):
     seen: list[tuple[int, bool]] = []
 
-    def spy(state: SearchState, batch: Any, precision: str) -> float:
+    def spy(state: SearchState, batch: Any, precision: str, scaled: bool) -> float:
         alphas = state.architecture.param_groups[0]["params"]
         seen.append((state.epoch, all(bool((alpha == 0).all()) for alpha in alphas)))
-        return architecture_step(state, batch, precision)
+        return architecture_step(state, batch, precision, scaled)
 
     monkeypatch.setattr(bilevel, "architecture_step", spy)
     search(world.search(epochs=3, arch_warmup_epochs=2), Run.create(tmp_path / "run"), silent)

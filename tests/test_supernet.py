@@ -248,7 +248,7 @@ def test_gradients_reach_every_part_and_are_finite(part: str) -> None:
 def test_parameters_of_the_three_parts_add_up() -> None:
     net = tiny_supernet()
     parts = [sum(p.numel() for p in part.parameters()) for part in (net.backbone, net.exits, net.architecture)]
-    assert sum(parts) == sum(p.numel() for p in net.parameters())
+    assert sum(parts) + net.log_scales.numel() == sum(p.numel() for p in net.parameters())
     # per exit: down, two edges of 1+3+5 kernels and three attentions each, sa query, classifier
     edge = (1 + 3 + 5) * WIDTH**2 + 3 * WIDTH + 3 * 4 * (WIDTH**2 + WIDTH)
     assert parts[1] == 3 * (HIDDEN * WIDTH + WIDTH + 2 * edge + WIDTH + 3 * WIDTH + 3)

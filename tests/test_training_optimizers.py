@@ -79,7 +79,7 @@ def test_rates_scale_from_their_base():
 
 
 def test_architecture_optimizer_has_the_betas_of_darts():
-    group = architecture_optimizer(nn.Linear(2, 2), lr=0.1, weight_decay=0.01).param_groups[0]
+    group = architecture_optimizer(nn.Linear(2, 2).parameters(), lr=0.1, weight_decay=0.01).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.1, (0.5, 0.999), 0.01)
 
 

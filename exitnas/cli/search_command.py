@@ -19,6 +19,11 @@ from exitnas.cli import options, render
 @click.option("--arch-warmup-epochs", type=int, help="First epochs without architecture steps.  [1 of 2 or more]")
 @click.option("--arch-weight-decay", type=float, help="Weight decay of the architecture parameters.  [1e-3]")
 @click.option("--auxiliary-skip", type=float, help="Extra skip at the start, lowered to 0 (DARTS-); 0: none.  [1]")
+@click.option(
+    "--scale-exits/--no-scale-exits",
+    default=None,
+    help="Learn a scale of every exit's logits with the architecture.  [on]",
+)
 @click.option("--refine", type=int, help="Candidates per layer tried against the arg-max exit; 0: none.  [24]")
 @click.option("--split", type=click.Choice(["epoch", "fixed"]), help="Draw D1/D2 every epoch or once.  [epoch]")
 @options.as_json

@@ -82,6 +82,7 @@ def _search(state: SearchState, setup: Setup, settings: SearchSettings, run: Run
     per_epoch = -(-((len(setup.train) + 1) // 2) // settings.batch_size)
     total = per_epoch * settings.epochs
     scores: list[float] = []
+    scaled = settings.scale_exits and not setup.spec.regression
     scalars.architecture(0, state.supernet.architecture)
     while state.epoch < settings.epochs:
         if settings.split == "epoch" or state.epoch == 0:
@@ -93,7 +94,7 @@ def _search(state: SearchState, setup: Setup, settings: SearchSettings, run: Run
         for rows, other_rows in report.track(pairs, f"search epoch {state.epoch + 1}/{settings.epochs}", len(first)):
             if searching:
                 batch = to_device(setup.train.batch(other_rows), setup.device)
-                losses["architecture"].append(architecture_step(state, batch, settings.precision))
+                losses["architecture"].append(architecture_step(state, batch, settings.precision, scaled))
             batch = to_device(setup.train.batch(rows), setup.device)
             factor = linear(state.step, total, settings.warmup)
             state.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(state.step, total))

@@ -24,6 +24,7 @@ from exitnas.training.batches import shuffled
 from exitnas.training.device import to_device
 from exitnas.training.evaluation import hidden_states
 from exitnas.training.setup import Setup
+from exitnas.training.temperature import best_temperature
 
 #: Hidden states of all layers that are kept at once, in bytes; fewer rows are used where more would be needed.
 CACHE_BYTES = 1.5e9
@@ -57,7 +58,7 @@ def refine(
     """The genotype whose every exit won against `settings.refine` others of its layer.
 
     Candidates learn on one half of the cached rows at the exits' learning rate and are ranked by their loss on the
-    other. Ties go to the arg-max exit. Candidates are drawn from `state.generator`, half of them by the supernet's
+    other, at their best temperature. Ties go to the arg-max exit. Candidates are drawn from `state.generator`, half of them by the supernet's
     probabilities and half evenly; initial weights are the same for equal candidates, whatever was drawn before.
 
     Returns:
@@ -147,12 +148,16 @@ def compete(
 
 @torch.no_grad()
 def held_out_loss(exit_: Exit, layer: int, batches: list[Cached]) -> float:
-    """Mean loss per row of an exit on cached batches; infinite where it is no number."""
-    total = sum(
-        float(exit_loss(exit_(batch.states[layer].float(), batch.mask), batch.labels)) * len(batch.labels)
-        for batch in batches
-    )
-    return total / sum(len(batch.labels) for batch in batches) if total - total == 0 else float("inf")
+    """Mean loss per row of an exit on cached batches; infinite where it is no number.
+
+    Classes: at the exit's best temperature. A candidate that is merely too sure can be tamed; one that sees less cannot.
+    """
+    logits = torch.cat([exit_(batch.states[layer].float(), batch.mask) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    if not labels.is_floating_point():
+        return best_temperature(logits, labels)[1]
+    loss = float(exit_loss(logits, labels))
+    return loss if loss - loss == 0 else float("inf")
 
 
 def _contender(exit_: ExitGenotype, genotype: Genotype, setup: Setup, settings: SearchSettings) -> Contender:

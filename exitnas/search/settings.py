@@ -21,6 +21,8 @@ class SearchSettings(TrainingSettings):
     two or more."""
     auxiliary_skip: float = Field(default=1.0, ge=0)
     """Weight of an extra skip-connection at the start, lowered to 0 over the search (DARTS-, Chu et al. 2021)."""
+    scale_exits: bool = True
+    """Learn a scale of every exit's logits with the architecture, so that null is not chosen just to be less sure."""
     refine: int = Field(default=24, ge=0, le=1000)
     """Candidates per layer that compete with the arg-max exit after the search; 0 leaves that out."""
     refine_steps: int = Field(default=25, ge=1, le=10_000)

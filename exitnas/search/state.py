@@ -19,7 +19,7 @@ class SearchState:
     Attributes:
         supernet: backbone, mixed exits and architecture parameters.
         weights: optimizer of backbone and exits.
-        architecture: optimizer of the architecture parameters.
+        architecture: optimizer of the architecture parameters and of the exits' scales.
         generator: draws splits and orders; dropout draws from torch's global generator, saved with it.
         epoch, step: epochs and weight steps completed.
         halves: rows of D1 and D2.
@@ -44,9 +44,8 @@ class SearchState:
             exit_lr=settings.exit_lr,
             weight_decay=settings.weight_decay,
         )
-        architecture = architecture_optimizer(
-            supernet.architecture, lr=settings.arch_lr, weight_decay=settings.arch_weight_decay
-        )
+        upper = [*supernet.architecture.parameters(), supernet.log_scales]
+        architecture = architecture_optimizer(upper, lr=settings.arch_lr, weight_decay=settings.arch_weight_decay)
         assert_partition(supernet, weights, architecture)
         return cls(supernet, weights, architecture, torch.Generator().manual_seed(settings.seed))
 

@@ -11,18 +11,24 @@ from exitnas.training.guard import check_finite
 from exitnas.training.optimizers import differentiating, optimized, set_learning_rate
 
 
-def architecture_step(state: SearchState, batch: dict[str, Tensor], precision: str) -> float:
+def architecture_step(state: SearchState, batch: dict[str, Tensor], precision: str, scaled: bool = False) -> float:
     """Update the architecture parameters on a batch of D2 by the joint loss (LECO eq. 1); returns that loss.
 
     The loss reaches them through the exits only, so the backbone runs without gradient: the gradient is the same,
     and neither the backbone's nor the exits' weights are differentiated.
+
+    Args:
+        scaled: let every exit have a scale of its own, learned here (`Supernet.log_scales`).
     """
     supernet = state.supernet
     alphas = optimized(state.architecture)
     with torch.no_grad():
         states, mask = hidden_states(supernet.backbone, batch, precision)
     with differentiating(alphas, supernet.exits.parameters()):
-        losses = task_losses(supernet.exit_logits(states, mask), batch["labels"])
+        logits = supernet.exit_logits(states, mask)
+        if scaled:
+            logits = supernet.scaled(logits)
+        losses = task_losses(logits, batch["labels"])
         loss = losses.sum()
         value = check_finite(loss, losses, state.step, {"arch-lr": state.architecture.param_groups[0]["lr"]})
         state.architecture.zero_grad(set_to_none=True)

@@ -111,20 +111,26 @@ def _merged_convolution(x: Tensor, mask: Tensor, kernels: list[tuple[Tensor, Ten
 
 def _merged_attention(x: Tensor, mask: Tensor, attentions: list[tuple[Tensor, MultiHeadAttention]]) -> Tensor:
     """All attentions with one input and one output projection, and one attention call per head count."""
-    batch, tokens, width = x.shape
-    ordered = sorted(attentions, key=lambda pair: pair[1].heads)
-    projected = functional.linear(
-        x,
-        torch.cat([operation.query_key_value.weight for _, operation in ordered]),
-        torch.cat([operation.query_key_value.bias for _, operation in ordered]),
-    ).view(batch, tokens, len(ordered), 3, width)
-    attended, start = [], 0
-    for heads in sorted({operation.heads for _, operation in ordered}):
-        count = sum(operation.heads == heads for _, operation in ordered)
-        group = projected[:, :, start : start + count].reshape(batch, tokens, count, 3, heads, width // heads)
-        query, key, value = group.permute(3, 0, 2, 4, 1, 5).flatten(2, 3)
+    groups: dict[int, list[tuple[Tensor, MultiHeadAttention]]] = {}
+    for pair in attentions:
+        groups.setdefault(pair[1].heads, []).append(pair)
+    weights, biases, sizes = [], [], []
+    for group in groups.values():
+        # Rows in the order query, key, value, so that one view of the result serves the group without a copy.
+        weights += _by_part([operation.query_key_value.weight for _, operation in group])
+        biases += _by_part([operation.query_key_value.bias for _, operation in group])
+        sizes.append(3 * len(group) * x.shape[-1])
+    projected = functional.linear(x, torch.cat(weights), torch.cat(biases)).split(sizes, dim=-1)
+    attended = []
+    for (heads, group), part in zip(groups.items(), projected, strict=True):
+        query, key, value = part.unflatten(-1, (3, len(group) * heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         attended.append(join_heads(attend(query, key, value, mask)))
-        start += count
-    weight = torch.cat([w * operation.output.weight for w, operation in ordered], dim=1)
-    bias = torch.stack([w * operation.output.bias for w, operation in ordered]).sum(0)
+    pairs = [pair for group in groups.values() for pair in group]
+    weight = torch.cat([w * operation.output.weight for w, operation in pairs], dim=1)
+    bias = torch.stack([w * operation.output.bias for w, operation in pairs]).sum(0)
     return functional.linear(torch.cat(attended, dim=-1), weight, bias)
+
+
+def _by_part(projections: list[Tensor]) -> list[Tensor]:
+    """The query rows of all projections, then their key rows, then their value rows."""
+    return [part for parts in zip(*(p.chunk(3) for p in projections), strict=True) for part in parts]

@@ -1,5 +1,6 @@
 """The supernet: an encoder with every candidate exit after every layer, and their architecture parameters."""
 
+import torch
 from torch import Tensor, nn
 
 from exitnas.backbones.base import Backbone
@@ -40,6 +41,9 @@ class Supernet(nn.Module):
         backbone: the encoder, run layer by layer.
         exits: one `SuperExit` per layer.
         architecture: the architecture parameters, held apart from all other weights.
+        log_scales: `[E]`, logarithms of what the architecture step may multiply the logits of every exit by. Ours, not
+            LECO's: on examples that the weights fit too well, whatever makes an exit less sure lowers the loss, null
+            first of all. A scale of its own takes that over, so that operations are judged by what they encode.
     """
 
     def __init__(self, backbone: Backbone, space: SearchSpace, num_labels: int):
@@ -51,6 +55,7 @@ class Supernet(nn.Module):
             SuperExit(space, backbone.hidden_size, num_labels) for _ in range(backbone.num_layers)
         )
         self.architecture = Architecture(space, backbone.num_layers)
+        self.log_scales = nn.Parameter(torch.zeros(backbone.num_layers))
 
     def set_auxiliary_skip(self, beta: float) -> None:
         """Set the weight of the auxiliary skip-connections of all encoder cells (DARTS-)."""
@@ -64,3 +69,7 @@ class Supernet(nn.Module):
             exit_(hidden, mask, {edge: weights[edge][layer] for edge in EDGES})
             for layer, (exit_, hidden) in enumerate(zip(self.exits, states, strict=True))
         ]
+
+    def scaled(self, logits: list[Tensor]) -> list[Tensor]:
+        """The logits `[B, C]` of every exit, each multiplied by its scale."""
+        return [scale * values for scale, values in zip(self.log_scales.exp(), logits, strict=True)]

@@ -30,9 +30,9 @@ def weight_optimizer(
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
-def architecture_optimizer(architecture: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over architecture parameters, with the betas of DARTS (0.5, 0.999)."""
-    return torch.optim.AdamW(architecture.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay)
+def architecture_optimizer(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the parameters of the upper level, with the betas of DARTS (0.5, 0.999)."""
+    return torch.optim.AdamW(parameters, lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
