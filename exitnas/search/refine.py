@@ -58,8 +58,9 @@ def refine(
     """The genotype whose every exit won against `settings.refine` others of its layer.
 
     Candidates learn on one half of the cached rows at the exits' learning rate and are ranked by their loss on the
-    other, at their best temperature. Ties go to the arg-max exit. Candidates are drawn from `state.generator`, half of them by the supernet's
-    probabilities and half evenly; initial weights are the same for equal candidates, whatever was drawn before.
+    other, at their best temperature. Ties go to the arg-max exit. Candidates are drawn from `state.generator`, half of
+    them by the supernet's probabilities and half evenly; initial weights are the same for equal candidates, whatever
+    was drawn before.
 
     Returns:
         A genotype with the same probabilities; exits that replaced the arg-max one have `refined` set.
@@ -150,7 +151,8 @@ def compete(
 def held_out_loss(exit_: Exit, layer: int, batches: list[Cached]) -> float:
     """Mean loss per row of an exit on cached batches; infinite where it is no number.
 
-    Classes: at the exit's best temperature. A candidate that is merely too sure can be tamed; one that sees less cannot.
+    Classes: at the exit's best temperature. A candidate that is merely too sure can be tamed, one that sees less
+    cannot.
     """
     logits = torch.cat([exit_(batch.states[layer].float(), batch.mask) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
