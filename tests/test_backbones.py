@@ -191,6 +191,40 @@ def test_the_rest_of_a_batch_can_go_on_alone(family: str, build: Callable[[], An
 
 
 @every_row
+def test_batches_of_different_lengths_can_be_merged_before_any_layer(family: str, build: Callable[[], Any]):
+    backbone = make(build)
+    ids, attention = batch(backbone.config, [9, 3, 6, 4])
+    with torch.no_grad():
+        states, mask = backbone(ids, attention)
+        for after in (0, 2):
+            parts = []
+            for lengths, total in (([9], 9), ([3, 6], 7), ([4], 4)):
+                hidden, context = backbone.embed(*batch(backbone.config, lengths, total))
+                for index in range(after):
+                    hidden = backbone.layer(index, hidden, context)
+                parts.append((hidden, context.mask))
+            hidden, context = backbone.merge(parts)
+            assert hidden.shape == (4, 9, D)
+            assert torch.equal(context.mask, mask)
+            for index in range(after, E):
+                hidden = backbone.layer(index, hidden, context)
+            torch.testing.assert_close(hidden[mask], states[-1][mask], rtol=0, atol=1e-5)
+
+
+@every_row
+def test_no_value_is_read_on_a_device(family: str, build: Callable[[], Any]):
+    """On the meta device every read of a value, which on a GPU would synchronize, is an error."""
+    backbone = make(build).to("meta")
+    ids, attention = (value.to("meta") for value in batch(backbone.config))
+    hidden, context = backbone.embed(ids, attention, torch.zeros_like(ids))
+    for index in range(E):
+        hidden = backbone.layer(index, hidden, context)
+    assert backbone.merge([(hidden, context.mask)] * 2)[0].shape == (6, 9, D)
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(context.mask.all())
+
+
+@every_row
 def test_bf16_autocast_stays_near_fp32(family: str, build: Callable[[], Any]):
     backbone = make(build)
     ids, attention = batch(backbone.config)

@@ -122,6 +122,7 @@ def test_the_whole_flow(cli: Any, world: Any, tmp_path: Path):
         "patience",
         "cobee",
         "voting",
+        "hybrid",
     ]
     assert curves.read_text().startswith("policy,parameters,")
     one = json.loads(cli("evaluate", trained / "model", "--policy", "cobee", "--tau", 0.3, *timing, "--json").stdout)

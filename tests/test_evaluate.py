@@ -18,7 +18,7 @@ from exitnas.policies.base import make_policy
 from exitnas.training.evaluation import all_logits, exit_scores, predictions
 
 POLICY_KEYS = {"policy", "parameters", "score", "mean_exit", "layer_speedup", "macs", "wall_clock_speedup"}
-POLICIES = ["static", "entropy", "max_prob", "patience", "cobee", "voting"]
+POLICIES = ["static", "entropy", "max_prob", "patience", "cobee", "voting", "hybrid"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_logits_are_in_row_order_for_any_batch_size(evaluation: Evaluation, sess
         for row in range(len(encoded)):
             batch = encoded.batch([row])
             del batch["labels"]
-            by_row.append(model(**batch).exit_logits[:, 0])
+            by_row.append(model(**batch, output_exits=True).exit_logits[:, 0])
     expected = torch.stack(by_row)
     for size in (1, 7, 64):
         logits = all_logits(model, encoded, size, torch.device("cpu"))
@@ -145,7 +145,8 @@ def test_which_policies_apply(session: Session, retrained_regression: dict[str, 
 
 
 def test_regression_with_patience_and_tau(retrained_regression: dict[str, Any]):
-    session = Session.open(retrained_regression["run"])
+    # Rounding differs between batch sizes and can swap two near-equal values, which a rank correlation shows.
+    session = Session.open(retrained_regression["run"], batch_size=8)
     evaluation = session.evaluation()
     assert evaluation.exits()["exits"] == pytest.approx(retrained_regression["exits"], abs=1e-5)
     policy = make_policy("patience", {"patience": 1, "tau": 0.05})

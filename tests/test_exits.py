@@ -1,10 +1,13 @@
 """The exit built from a genotype: its equation, its shortcut, its parameters and multiply-accumulates by hand."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from exitnas.exits.exit import Exit, build_exits, exit_costs
 from exitnas.exits.genotype import ExitGenotype, Genotype
@@ -79,18 +82,45 @@ def test_exit_equals_its_equation() -> None:
     assert torch.allclose(exit_(hidden, mask), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("names", "short"), [
-    (("conv_1", "skip"), True), (("skip", "null"), True), (("null", "conv_1"), True),
-    (("conv_3", "null"), False), (("conv_1", "mha_2"), False),
+def on_all_tokens(exit_: Exit, hidden: Tensor, mask: Tensor) -> Tensor:
+    """The logits of a cls exit when every step runs on every token and only the classifier drops the others."""
+    x = torch.tanh(hidden @ exit_.down.weight.T + exit_.down.bias)
+    encoded = torch.stack([operation(x, mask) for operation in exit_.encoder]).sum(0)
+    return torch.tanh(encoded[:, 0]) @ exit_.classifier.weight.T + exit_.classifier.bias
+
+
+PAIRS = [names for names in product(ENCODERS.names(), repeat=2) if names != ("null", "null")]
+
+
+@pytest.mark.parametrize("names", PAIRS, ids="-".join)
+@pytest.mark.parametrize("lengths", [[7, 3, 2, 1], [1]], ids=["padded", "one-token"])
+def test_cls_exit_equals_the_computation_on_all_tokens(names: tuple[str, str], lengths: list[int]) -> None:
+    exit_ = scramble(Exit(exit_of(*names), 12, D, 2)).double()
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(len(lengths), max(lengths), 12, generator=generator, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    weights = torch.randn(len(lengths), 2, generator=generator, dtype=torch.float64)
+    inputs = [hidden, *exit_.parameters()]
+    logits, expected = exit_(hidden, mask), on_all_tokens(exit_, hidden, mask)
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-10)
+    gradients = torch.autograd.grad((weights * logits).sum(), inputs)
+    for gradient, full in zip(gradients, torch.autograd.grad((weights * expected).sum(), inputs), strict=True):
+        assert torch.allclose(gradient, full, rtol=0, atol=1e-10)
+    low = exit_.float()
+    assert torch.allclose(low(hidden, mask), on_all_tokens(low, hidden.float(), mask), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("names", "pooling", "read"), [
+    (("conv_1", "skip"), "cls", 1), (("skip", "null"), "cls", 1), (("null", "conv_3"), "cls", 2),
+    (("conv_5", "conv_3"), "cls", 3), (("conv_1", "mha_2"), "cls", None), (("conv_1", "skip"), "avg", None),
 ])  # fmt: skip
-def test_first_token_shortcut_equals_the_full_computation(names: tuple[str, str], short: bool) -> None:
-    exit_ = scramble(Exit(exit_of(*names), 12, D, 2))
-    assert exit_.first_token_only is short
-    hidden, mask = batch(12)
-    logits = exit_(hidden, mask)
-    exit_.first_token_only = False
-    assert torch.allclose(exit_(hidden, mask), logits, atol=1e-6)
-    assert not Exit(exit_of(*names, pooling="avg"), 12, D, 2).first_token_only
+def test_an_exit_projects_only_the_tokens_it_needs(names: tuple[str, str], pooling: str, read: int | None) -> None:
+    exit_ = Exit(exit_of(*names, pooling=pooling), 12, D, 2)
+    assert exit_.tokens_read == read
+    seen: list[int] = []
+    exit_.down.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+    exit_(*batch(12))
+    assert seen == [T if read is None else read]
 
 
 def test_exit_computes_in_its_own_precision() -> None:
@@ -120,11 +150,30 @@ def test_macs_by_hand() -> None:
     # average 10*16, classifier 16*3
     full = Exit(exit_of("conv_3", "mha_2", "avg"), 12, D, 3)
     assert full.macs(10) == 1920 + 7680 + (10240 + 3200) + 160 + 48
+    # conv_3 at the first token: down 2*12*16, two taps 2*16*16, classifier 16*3; one token is all there may be
+    near = Exit(exit_of("conv_3"), 12, D, 3)
+    assert near.macs(10) == near.macs(2) == 384 + 512 + 48
+    assert near.macs(1) == 192 + 256 + 48
+    # mha_4 at the first token: down 10*12*16; query, its way back through the key projection, value and output 4*16*16;
+    # four heads times scores and weighted sum over 10 tokens 4*2*10*16; classifier 16*3
+    assert Exit(exit_of("mha_4"), 12, D, 3).macs(10) == 1920 + 1024 + 1280 + 48
+    # mha_pdot adds four matrices of 4*4; conv_3 next to attention still takes two taps
+    assert Exit(exit_of("mha_pdot", "conv_3"), 12, D, 3).macs(10) == 1920 + (1024 + 1280 + 64) + 512 + 48
     # the first token alone: down 12*16, conv_1 16*16, classifier 16*3; however long the input
     short = Exit(exit_of("conv_1", "skip"), 12, D, 3)
     assert short.macs(10) == short.macs(500) == 192 + 256 + 48
     # no down-projection: the classifier 12*3
     assert Exit(exit_of("skip", act="null"), 12, None, 3).macs(10) == 36
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "null"])
+def test_macs_at_the_first_token_are_those_torch_counts(name: str) -> None:
+    exit_ = Exit(exit_of(name), 12, D, 3)
+    hidden, mask = batch(12)
+    # With gradient: without it, attention trades arithmetic for fewer steps, which is not what is counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        exit_(hidden, mask)
+    assert counter.get_total_flops() == 2 * B * exit_.macs(T)
 
 
 def test_build_exits_follows_torch_generator_and_costs_draw_nothing() -> None:

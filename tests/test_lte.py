@@ -9,7 +9,7 @@ from tiny_model import B, E, tiny_batch, tiny_model, tiny_setup
 from exitnas.errors import UsageError
 from exitnas.inference.engine import run
 from exitnas.inference.simulate import simulate
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.objectives.alternating import Alternating
 from exitnas.objectives.base import Step
 from exitnas.objectives.certainty import CertaintyHead, certainty_loss, certainty_targets
@@ -79,10 +79,10 @@ def test_alternating_trains_the_head_on_the_exits_of_the_turn():
 def test_the_head_is_saved_with_the_model(tmp_path):
     model = tiny_model(certainty=True)
     model.save_pretrained(tmp_path / "with")
-    loaded = MultiExitModel.from_pretrained(tmp_path / "with")
+    loaded = MultiExitForSequenceClassification.from_pretrained(tmp_path / "with")
     assert torch.equal(loaded.certainty.linear.weight, model.certainty.linear.weight)
     tiny_model().save_pretrained(tmp_path / "without")
-    assert MultiExitModel.from_pretrained(tmp_path / "without").certainty is None
+    assert MultiExitForSequenceClassification.from_pretrained(tmp_path / "without").certainty is None
 
 
 def test_the_head_does_not_change_the_exits_start():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from exitnas.backbones.loading import load_backbone
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.exits.exit import build_exits
-from exitnas.modeling import MultiExitConfig, MultiExitModel
+from exitnas.modeling import MultiExitConfig, MultiExitForSequenceClassification
 from exitnas.modeling.saving import load_model, save_model
 from exitnas.objectives.base import task_losses
 from exitnas.tasks import get_task
@@ -20,12 +20,14 @@ from exitnas.tasks.loading import load_task
 
 
 @pytest.fixture(scope="module")
-def assembled(world: Any) -> MultiExitModel:
+def assembled(world: Any) -> MultiExitForSequenceClassification:
     """A model with random exits; nothing was trained."""
     spec = load_task(get_task(str(world.tasks["single"]))).spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        model = MultiExitModel.assemble(load_backbone(str(world.backbone)), world.genotype(), spec, {"max_length": 16})
+        model = MultiExitForSequenceClassification.assemble(
+            load_backbone(str(world.backbone)), world.genotype(), spec, {"max_length": 16}
+        )
     return model.eval()
 
 
@@ -39,7 +41,7 @@ def batch_of(classes: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
-def test_forward_gives_every_exit_the_last_and_the_joint_loss(assembled: MultiExitModel):
+def test_forward_gives_every_exit_the_last_and_the_joint_loss(assembled: MultiExitForSequenceClassification):
     batch = batch_of()
     with torch.no_grad():
         out = assembled(**batch)
@@ -54,27 +56,29 @@ def test_forward_gives_every_exit_the_last_and_the_joint_loss(assembled: MultiEx
     assert assembled(input_ids=batch["input_ids"]).loss is None
 
 
-def test_a_samples_logits_do_not_depend_on_padding(assembled: MultiExitModel):
+def test_a_samples_logits_do_not_depend_on_padding(assembled: MultiExitForSequenceClassification):
     batch = batch_of()
     with torch.no_grad():
         together = assembled(**batch).exit_logits[:, 1]
-        alone = assembled(batch["input_ids"][1:, :3]).exit_logits[:, 0]
+        alone = assembled(batch["input_ids"][1:, :3], output_exits=True).exit_logits[:, 0]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_survive_saving_bit_for_bit(assembled: MultiExitModel, tmp_path: Path):
+def test_weights_survive_saving_bit_for_bit(assembled: MultiExitForSequenceClassification, tmp_path: Path):
     before = {name: tensor.clone() for name, tensor in assembled.state_dict().items()}
     assembled.save_pretrained(tmp_path / "model")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
     assert load_file(tmp_path / "model" / "model.safetensors").keys() == before.keys()
     torch.manual_seed(1)  # another state than the one the exits were drawn from
-    after = MultiExitModel.from_pretrained(tmp_path / "model").state_dict()
+    after = MultiExitForSequenceClassification.from_pretrained(tmp_path / "model").state_dict()
     assert before.keys() == after.keys()
     assert any(name.startswith("exits.") for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_assembling_keeps_the_initialization_of_encoder_and_exits(assembled: MultiExitModel, world: Any):
+def test_assembling_keeps_the_initialization_of_encoder_and_exits(
+    assembled: MultiExitForSequenceClassification, world: Any
+):
     """transformers' default would draw every linear layer anew, with its own deviation."""
     backbone = load_backbone(str(world.backbone))
     with torch.random.fork_rng(devices=[]):
@@ -87,7 +91,7 @@ def test_assembling_keeps_the_initialization_of_encoder_and_exits(assembled: Mul
         assert all(torch.equal(now[name], then[name]) for name in now)
 
 
-def test_the_config_says_what_the_model_is(assembled: MultiExitModel, world: Any, tmp_path: Path):
+def test_the_config_says_what_the_model_is(assembled: MultiExitForSequenceClassification, world: Any, tmp_path: Path):
     assembled.save_pretrained(tmp_path)
     config = MultiExitConfig.from_pretrained(tmp_path)
     assert config.model_type == "exitnas"
@@ -98,7 +102,7 @@ def test_the_config_says_what_the_model_is(assembled: MultiExitModel, world: Any
     assert config.exitnas == {"max_length": 16}
 
 
-def test_the_saved_model_answers_like_the_one_in_memory(assembled: MultiExitModel, tmp_path: Path):
+def test_the_saved_model_answers_like_the_one_in_memory(assembled: MultiExitForSequenceClassification, tmp_path: Path):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(assembled.config.read_genotype().backbone)
@@ -114,7 +118,7 @@ def test_auto_classes(retrained: dict[str, Any]):
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(retrained["model"])
-    assert type(model) is MultiExitModel
+    assert type(model) is MultiExitForSequenceClassification
     assert type(AutoConfig.from_pretrained(retrained["model"])) is MultiExitConfig
     ours, _ = load_model(retrained["run"])
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), ours.parameters(), strict=True))
@@ -141,7 +145,9 @@ def test_a_model_directory_holds_safetensors_and_no_pickles(retrained: dict[str,
     assert not list(Path(retrained["run"]).glob(".*"))  # no temporary folder stays
 
 
-def test_saving_replaces_the_folder_as_a_whole(assembled: MultiExitModel, world: Any, tmp_path: Path):
+def test_saving_replaces_the_folder_as_a_whole(
+    assembled: MultiExitForSequenceClassification, world: Any, tmp_path: Path
+):
     from transformers import AutoTokenizer
 
     (tmp_path / "model").mkdir()
@@ -151,7 +157,7 @@ def test_saving_replaces_the_folder_as_a_whole(assembled: MultiExitModel, world:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_save_that_fails_leaves_the_old_model(assembled: MultiExitModel, tmp_path: Path):
+def test_a_save_that_fails_leaves_the_old_model(assembled: MultiExitForSequenceClassification, tmp_path: Path):
     class Broken:
         def save_pretrained(self, folder: Path) -> None:
             raise OSError("disk full")
@@ -168,7 +174,7 @@ def test_a_genotype_that_does_not_fit_is_refused(world: Any):
     short = genotype.model_copy(update={"layers": 2, "exits": genotype.exits[:2]})
     spec = load_task(get_task(str(world.tasks["single"]))).spec
     with pytest.raises(UsageError, match="for 2 layers of hidden size 32"):
-        MultiExitModel.assemble(load_backbone(str(world.backbone)), short, spec, {})
+        MultiExitForSequenceClassification.assemble(load_backbone(str(world.backbone)), short, spec, {})
 
 
 def test_regression_models_answer_with_one_number(retrained_regression: dict[str, Any]):

@@ -10,7 +10,7 @@ from test_backbones import batch, every_row, make
 from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.inference.engine import run
 from exitnas.inference.simulate import simulate
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.policies.base import make_policy
 from exitnas.supernet.discretize import discretize
 from exitnas.supernet.space import load_space
@@ -18,7 +18,7 @@ from exitnas.supernet.supernet import Supernet
 from exitnas.tasks import get_task
 
 
-def multi_exit(build: Callable[[], Any]) -> MultiExitModel:
+def multi_exit(build: Callable[[], Any]) -> MultiExitForSequenceClassification:
     """A multi-exit model around a tiny random backbone."""
     backbone = make(build)
     exit_ = ExitGenotype(activation_in="gelu", encoder=("mha_2", "conv_3"), pooling="avg", activation_out="tanh")
@@ -31,7 +31,9 @@ def multi_exit(build: Callable[[], Any]) -> MultiExitModel:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return MultiExitModel.assemble(backbone, genotype, get_task("rte"), {"max_length": 16}).eval()
+        return MultiExitForSequenceClassification.assemble(
+            backbone, genotype, get_task("rte"), {"max_length": 16}
+        ).eval()
 
 
 @every_row
@@ -39,9 +41,9 @@ def test_saved_and_read_back(family: str, build: Callable[[], Any], tmp_path: Pa
     model = multi_exit(build)
     ids, mask = batch(model.backbone.config)
     model.save_pretrained(tmp_path)
-    again = MultiExitModel.from_pretrained(tmp_path).eval()
+    again = MultiExitForSequenceClassification.from_pretrained(tmp_path).eval()
     with torch.no_grad():
-        before, after = model(ids, mask).exit_logits, again(ids, mask).exit_logits
+        before, after = (each(ids, mask, output_exits=True).exit_logits for each in (model, again))
     assert torch.equal(before, after)
 
 
@@ -50,7 +52,7 @@ def test_leaving_one_by_one_gives_the_answers_of_the_whole_pass(family: str, bui
     model = multi_exit(build)
     ids, mask = batch(model.backbone.config)
     with torch.no_grad():
-        logits = model(ids, mask).exit_logits.transpose(0, 1)
+        logits = model(ids, mask, output_exits=True).exit_logits.transpose(0, 1)
     policy = make_policy("cobee", {"tau": float((logits.softmax(-1)[:, 1] - logits.softmax(-1)[:, 0]).abs().median())})
     expected = simulate(policy, logits)
     outcome = run(model, {"input_ids": ids, "attention_mask": mask}, policy)

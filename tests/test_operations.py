@@ -80,14 +80,86 @@ def test_encoder_operation_has_finite_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS.names())
-def test_token_local_is_true_only_of_operations_that_look_at_one_token(name: str) -> None:
+def test_encoder_operation_looks_no_further_than_its_reach(name: str) -> None:
     operation = scramble(ENCODERS.create(name, D))
     x, mask = batch()
     mask = torch.ones_like(mask)
-    changed = x.clone()
-    changed[:, 1] += 3.0
-    first = torch.allclose(operation(changed, mask)[:, 0], operation(x, mask)[:, 0], atol=1e-6)
-    assert first == operation.token_local
+    y = operation(x, mask)
+    seen = set()  # distances at which a token's output follows a change
+    for token in range(T):
+        changed = x.clone()
+        changed[:, token] += 3.0
+        follows = ((operation(changed, mask) - y).abs() > 1e-6).any(-1).any(0)
+        seen |= {abs(int(position) - token) for position in follows.nonzero()}
+    assert operation.reach is None or max(seen, default=0) <= operation.reach
+    furthest = {"conv_1": 0, "conv_3": 1, "conv_5": 2, "skip": 0, "mha_4": T - 1, "mha_pdot": T - 1}
+    if name in furthest:
+        assert max(seen) == furthest[name]
+
+
+@pytest.mark.parametrize("name", ENCODERS.names())
+def test_first_token_is_that_of_forward(name: str) -> None:
+    operation = scramble(ENCODERS.create(name, D))
+    x, mask = batch()
+    first = operation.first_token(x, mask)
+    assert first.shape == (B, D)
+    assert torch.allclose(first, operation(x, mask)[:, 0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(operation.first_token(x.masked_fill(~mask[..., None], 1e30), mask), first)
+    alone = operation.first_token(x[:, :1], mask[:, :1])
+    assert torch.allclose(alone, operation(x[:, :1], mask[:, :1])[:, 0], rtol=1e-5, atol=1e-5)
+    within = T if operation.reach is None else operation.reach + 1
+    assert torch.equal(operation.first_token(x[:, :within], mask[:, :within]), first)
+    assert type(operation.first_token_macs(T)) is int
+    assert 0 <= operation.first_token_macs(T) <= operation.macs(T)
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS.names() if name.startswith("mha")])
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_the_first_token_without_gradient_follows_the_parameters(name: str, guard: type) -> None:
+    """The folded projections are those of the parameters of the moment: trained, loaded or replaced."""
+    operation = scramble(ENCODERS.create(name, D))
+    x, mask = batch()
+
+    def agrees() -> bool:
+        with guard():
+            folded = operation.first_token(x, mask)
+        return torch.allclose(folded, operation(x, mask)[:, 0].detach(), rtol=1e-5, atol=1e-5)
+
+    assert agrees()
+    held = operation._folded
+    assert agrees()
+    assert operation._folded is held
+    optimizer = torch.optim.SGD(operation.parameters(), lr=0.01)
+    operation.first_token(x, mask).square().sum().backward()
+    optimizer.step()
+    assert agrees()
+    assert operation._folded is not held
+    operation.load_state_dict({key: 0.3 * torch.ones_like(value) for key, value in operation.state_dict().items()})
+    assert agrees()
+    scramble(operation)
+    assert agrees()
+    assert "_folded" not in "".join(operation.state_dict())
+
+
+class Neighbours(EncoderOperation):
+    """Sum of a token and its real neighbours; it says nothing of first tokens."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        padded = nn.functional.pad(x * mask[..., None], (0, 0, 1, 1))
+        return padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+
+    def macs(self, tokens: int) -> int:
+        return 3 * tokens
+
+
+@pytest.mark.parametrize(("reach", "macs"), [(None, 21), (1, 6), (2, 9)])
+def test_an_operation_gets_its_first_token_without_saying_how(reach: int | None, macs: int) -> None:
+    operation = Neighbours(D)
+    operation.reach = reach
+    x, mask = batch()
+    assert torch.allclose(operation.first_token(x, mask), x[:, 0] + x[:, 1])
+    assert operation.first_token_macs(T) == macs
+    assert operation.first_token_macs(1) == 3
 
 
 @pytest.mark.parametrize("name", ENCODERS.names())
@@ -122,7 +194,7 @@ def test_pooling_keeps_the_contract(name: str) -> None:
     assert pooling.macs(T) >= 0
     changed = x.clone()
     changed[:, 1] += 50.0
-    assert torch.equal(pooling(changed, mask), y) == pooling.first_token_only
+    assert torch.equal(pooling(changed, mask), y) == torch.equal(y, x[:, 0]) == pooling.first_token_only
     x.requires_grad_()
     pooling(x, mask).square().sum().backward()
     gradients = [x.grad, *(parameter.grad for parameter in pooling.parameters())]

@@ -1,5 +1,6 @@
 """Every policy against tables worked out by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from exitnas.inference.simulate import simulate
 from exitnas.policies.base import make_policy
 from exitnas.policies.entropy import entropy
 from exitnas.policies.patience import windowed
+from exitnas.policies.voting import needed_votes
 
 
 def voting_logits(*rows: list[int], classes: int = 3) -> torch.Tensor:
@@ -144,6 +146,61 @@ def test_voting_scores_are_shares_of_the_votes():
     assert outcome.scores.tolist() == [[0.25, 0.5, 0.25]]
 
 
+@pytest.mark.parametrize("k", [0.0, 0.25, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("delta", [1.1, 1.5, 2.0, 2.3, 4.0])
+def test_voting_can_leave_exactly_where_some_sequence_of_votes_leaves(delta, k):
+    layers = 5
+    every = list(itertools.product(range(4), repeat=layers))
+    policy = make_policy("voting", {"delta": delta, "k": k})
+    exits = simulate(policy, voting_logits(*every, classes=4)).exits
+    found = [bool((exits == layer).any()) for layer in range(1, layers)]
+    assert [policy.can_leave(index, layers) for index in range(layers - 1)] == found
+
+
+def test_needed_votes():
+    assert [needed_votes(layer, 1.5, 0.5) for layer in (1, 2, 3, 4, 5)] == [2, 3, 3, 3, 4]
+    assert [needed_votes(layer, 2.0, 0.5) for layer in (3, 4, 9)] == [4, 4, 6]  # V = 4 / 2 and 6 / 3: reached exactly
+
+
+# entropies in nats: 0.69, 0.50, 0.33, 0.06 by probability 0.5, 0.8, 0.9, 0.99
+@pytest.mark.parametrize(
+    ("threshold", "delta", "switch", "layer", "prediction", "score"),
+    [
+        (0.6, 9.0, 2, 2, 1, 0.8),  # entropy: the exit's own answer
+        (0.6, 9.0, 1, 5, 0, 0.6),  # entropy asks at layer 1 only, votes 3:2 answer at the end
+        (0.1, 9.0, 4, 4, 1, 0.99),
+        (
+            0.1,
+            2.0,
+            3,
+            4,
+            1,
+            0.5,
+        ),  # votes 0 1 0 1: two for each, the latest wins; layer 4 is not asked for entropy
+        (0.1, 3.0, 3, 5, 0, 0.6),
+        (0.0, 1.0, 0, 1, 0, 1.0),  # voting alone: V = 1 at layer 1
+        (0.0, 1.0, 5, 5, 0, 0.7),  # entropy alone: the last exit answers
+    ],
+)
+def test_hybrid(threshold, delta, switch, layer, prediction, score):
+    logits = from_probabilities([0.52, 0.48], [0.2, 0.8], [0.9, 0.1], [0.01, 0.99], [0.7, 0.3])
+    policy = make_policy("hybrid", {"threshold": threshold, "delta": delta, "switch": switch, "k": 0.0})
+    outcome = simulate(policy, logits)
+    assert (outcome.exits.tolist(), outcome.predictions.tolist()) == ([layer], [prediction])
+    assert outcome.scores[0, prediction].item() == pytest.approx(score)
+
+
+def test_hybrid_is_voting_at_one_end_and_entropy_at_the_other():
+    logits = torch.randn(50, 6, 3, generator=torch.Generator().manual_seed(0))
+    for switch, other in ((0, ("voting", {"delta": 1.2})), (6, ("entropy", {"threshold": 0.7}))):
+        found = simulate(make_policy("hybrid", {"threshold": 0.7, "delta": 1.2, "switch": switch}), logits)
+        expected = simulate(make_policy(*other), logits)
+        assert 1 < expected.exits.double().mean() < 6
+        assert torch.equal(found.exits, expected.exits)
+        assert torch.equal(found.predictions, expected.predictions)
+        assert torch.equal(found.scores, expected.scores)
+
+
 def test_static_and_oracle():
     logits = voting_logits([0, 1, 2], [1, 1, 1])
     outcome = simulate(make_policy("static", {"exit": 2}), logits)
@@ -178,6 +235,14 @@ def test_windowed_maximum():
         ("voting", {"delta": 0.0}, "above 0, got 0.0"),
         ("voting", {"delta": 1.0, "k": 1.0}, "below 1, got 1.0"),
         ("static", {"exit": 0}, "at least 1"),
+        ("hybrid", {"threshold": 0.1, "delta": 1.0}, "needs a value for switch"),
+        ("hybrid", {"threshold": -0.1, "delta": 1.0, "switch": 1}, "'hybrid': threshold must be"),
+        ("hybrid", {"threshold": 0.1, "delta": 0.0, "switch": 1}, "'hybrid': delta must be a number above 0"),
+        (
+            "hybrid",
+            {"threshold": 0.1, "delta": 1.0, "switch": -1},
+            "whole number of at least 0, got -1",
+        ),
         ("oracle", {"exit": 1}, "it takes none"),
     ],
 )
@@ -196,5 +261,7 @@ def test_policies_that_do_not_fit_the_model():
         simulate(make_policy("patience", {"patience": 1, "tau": 0.1}), classes)
     with pytest.raises(UsageError, match=r"exit must be 1\.\.3 here, got 4"):
         simulate(make_policy("static", {"exit": 4}), classes)
+    with pytest.raises(UsageError, match=r"switch must be 0\.\.3 here, got 4"):
+        simulate(make_policy("hybrid", {"threshold": 0.1, "delta": 1.0, "switch": 4}), classes)
     with pytest.raises(UsageError, match=r"needs labels"):
         simulate(make_policy("oracle", {}), classes)

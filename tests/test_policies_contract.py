@@ -90,7 +90,7 @@ def test_state_is_per_sample_and_can_be_compacted(name, classes):
     for policy in settings(name, classes):
         state = policy.start(N, E, classes)
         assert all(value.shape[0] == N for value in state.values())
-        for index in (index for index in range(E) if policy.needs_exit(index)):
+        for index in (index for index in range(E) if policy.needs_exit(index, E)):
             small = select_state(state, keep)
             now = {"certainty": sample["certainty"][:, index], "labels": sample["labels"]}
             leave = policy.step(index, sample["logits"][:, index], state, **now)
@@ -99,6 +99,45 @@ def test_state_is_per_sample_and_can_be_compacted(name, classes):
             assert leave.dtype == torch.bool
             for key, value in select_state(state, keep).items():
                 assert torch.equal(value, small[key])
+
+
+def lazy_and_eager(name: str, classes: int) -> list[Policy]:
+    """Settings of the sweep, and those beyond both of its ends."""
+    ends = [make_policy(n, p) for n, eager, _, lazy in EXTREMES for p in (eager, lazy) if n == name and classes > 1]
+    one = [make_policy("patience", {"patience": 2, "tau": 0.0})] if (name, classes) == ("patience", 1) else []
+    return [*settings(name, classes), *ends, *one]
+
+
+@every_case
+def test_nobody_still_running_leaves_where_nobody_can(name, classes):
+    sample = data(classes)
+    for policy in lazy_and_eager(name, classes):
+        state = policy.start(N, E, classes)
+        running = torch.ones(N, dtype=torch.bool)
+        for index in (index for index in range(E) if policy.needs_exit(index, E)):
+            now = {"certainty": sample["certainty"][:, index], "labels": sample["labels"]}
+            leave = policy.step(index, sample["logits"][:, index], state, **now)
+            assert policy.can_leave(index, E) or not (leave & running).any()
+            running &= ~leave
+
+
+@every_case
+def test_exits_not_needed_change_nothing(name, classes):
+    """Running every exit and asking everywhere gives the same answers."""
+    sample = data(classes)
+    for policy in lazy_and_eager(name, classes):
+        found = simulate(policy, **sample)
+        state = policy.start(N, E, classes)
+        exits = torch.zeros(N, dtype=torch.int64)
+        for index in range(E):
+            now = {"certainty": sample["certainty"][:, index], "labels": sample["labels"]}
+            leave = policy.step(index, sample["logits"][:, index], state, **now) | (index == E - 1)
+            answers, shares = policy.answer(sample["logits"][:, index], state)
+            here = leave & (exits == 0)
+            exits[here] = index + 1
+            assert torch.equal(found.predictions[here], answers[here])
+            assert torch.equal(found.scores[here], shares[here])
+        assert torch.equal(found.exits, exits)
 
 
 @every_policy
@@ -134,7 +173,10 @@ EXTREMES = [
     ("max_prob", {"threshold": 0.0}, 1, {"threshold": 1.0}),
     ("cobee", {"tau": 1.5}, 2, {"tau": 0.0}),
     ("voting", {"delta": 1.0}, 1, {"delta": 99.0}),
+    ("hybrid", {"threshold": 9.0, "delta": 99.0, "switch": 3}, 1, {"threshold": 0.0, "delta": 99.0, "switch": 3}),
+    ("hybrid", {"threshold": 0.0, "delta": 0.1, "switch": 3}, 4, {"threshold": 0.0, "delta": 99.0, "switch": E}),
     ("patience", {"patience": 1}, 2, {"patience": E}),
+    ("lte", {"threshold": 0.0}, 1, {"threshold": 1.0}),
 ]
 
 

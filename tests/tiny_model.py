@@ -7,7 +7,7 @@ from transformers import BertConfig
 
 from exitnas.backbones.loading import backbone_from_config
 from exitnas.exits.genotype import Genotype, Origin
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.supernet.space import load_space
 from exitnas.tasks.data import Split, TaskData
 from exitnas.tasks.spec import TaskSpec
@@ -26,7 +26,7 @@ VALUES = TaskSpec(
 
 def tiny_model(
     regression: bool = False, certainty: bool = False, dropout: float = 0.0, layers: int = E
-) -> MultiExitModel:
+) -> MultiExitForSequenceClassification:
     """`layers` layers of width D on CPU, in train mode, the same weights every time."""
     config = BertConfig(
         vocab_size=30,
@@ -41,7 +41,9 @@ def tiny_model(
     with seeded(0):
         backbone = backbone_from_config(config)
         spec = VALUES if regression else CLASSES
-        return MultiExitModel.assemble(backbone, tiny_genotype(layers), spec, {}, certainty=certainty).train()
+        return MultiExitForSequenceClassification.assemble(
+            backbone, tiny_genotype(layers), spec, {}, certainty=certainty
+        ).train()
 
 
 def tiny_genotype(layers: int = E) -> Genotype:

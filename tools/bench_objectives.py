@@ -19,7 +19,7 @@ import torch
 from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Genotype, Origin
 from exitnas.files import write_json
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.objectives.base import Stage, Step
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.supernet.space import load_space
@@ -142,7 +142,7 @@ def bench(
             if genotype is None
             else Genotype.load(genotype)
         )
-        model: Any = MultiExitModel.assemble(encoder, found, get_task("mrpc"), {}, certainty=True)
+        model: Any = MultiExitForSequenceClassification.assemble(encoder, found, get_task("mrpc"), {}, certainty=True)
         model = model.to(device).train()
         ids = torch.randint(100, encoder.config.vocab_size, (2, batch_size, tokens))
         labels = torch.randint(0, 2, (2, batch_size))

@@ -1,11 +1,13 @@
 """The contract of every backbone: embed once, then call the layers one by one."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from exitnas.errors import UsageError, require
@@ -85,13 +87,56 @@ class Backbone(nn.Module):
         """The longest T this encoder can embed, None when nothing limits it."""
         return self.config.max_position_embeddings
 
+    def stack(self) -> nn.ModuleList:
+        """The modules of the layers, first layer first."""
+        raise NotImplementedError
+
+    def cut(self, layers: int) -> None:
+        """Drop the modules and the config's entries of all but the first `layers` layers; called by `truncate`."""
+        del self.stack()[layers:]
+
+    def truncate(self, layers: int) -> None:
+        """Keep the first `layers` layers, 1..E, with their weights; the backbone is then one of that many layers.
+
+        Every layer gives the states it gave in the whole backbone, except that a family may treat its last layer
+        differently (ModernBERT normalizes its output).
+
+        Raises:
+            UsageError: `layers` is out of range, or the family cannot be cut there (ALBERT's groups of layers).
+        """
+        require(
+            1 <= layers <= self.num_layers,
+            f"expected 1..{self.num_layers} layers of this {self.family} backbone, got {layers}",
+        )
+        self.cut(layers)
+        self.config.num_hidden_layers = layers
+        self.num_layers = layers
+
     def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
         """Hidden states [B, T, D] that enter layer 0, from int64 [B, T] ids and the bool [B, T] mask."""
         raise NotImplementedError
 
     def prepare(self, hidden: Tensor, mask: Tensor) -> Context:
-        """The context of a batch, from the states [B, T, D] that enter layer 0 and the bool [B, T] mask."""
+        """The context of a batch, from states [B, T, D] and the bool [B, T] mask.
+
+        Of the states only shape, type and device count, so those that enter a later layer do as well. On a device other
+        than the CPU no value is read, since that would synchronize.
+        """
         raise NotImplementedError
+
+    def merge(self, parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Context]:
+        """One batch from several that are about to enter the same layer, each padded on the right to the longest.
+
+        Args:
+            parts: states [b, t, D] and bool masks [b, t] of every batch; b and t may differ.
+
+        Returns:
+            states [B, T, D] with B the sum of all b and T the largest t, and their context, prepared anew.
+        """
+        longest = max(mask.shape[1] for _, mask in parts)
+        hidden = torch.cat([pad(states, (0, 0, 0, longest - states.shape[1])) for states, _ in parts])
+        mask = torch.cat([pad(mask, (0, longest - mask.shape[1])) for _, mask in parts])
+        return hidden, self.prepare(hidden, mask)
 
     def layer(self, index: int, hidden: Tensor, context: Context) -> Tensor:
         """Run layer `index` (0-based) on hidden states [B, T, D]; returns [B, T, D]."""

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DebertaV2Model
 
 from exitnas.backbones.base import Backbone, Context
@@ -21,6 +21,9 @@ class DebertaBackbone(Backbone):
     def position_limit(self) -> int | None:
         """None when positions enter only through attention, whose distances are bucketed without end."""
         return self.config.max_position_embeddings if self.config.position_biased_input else None
+
+    def stack(self) -> nn.ModuleList:
+        return self.encoder.encoder.layer
 
     def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
         return self.encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids, mask=mask)

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DistilBertModel
 
 from exitnas.backbones.base import Context
@@ -15,6 +15,9 @@ class DistilBertBackbone(BertBackbone):
     family = "distilbert"
     encoder_class = DistilBertModel
     encoder_options: ClassVar[dict[str, Any]] = {}
+
+    def stack(self) -> nn.ModuleList:
+        return self.encoder.transformer.layer
 
     def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
         return self.encoder.embeddings(input_ids)

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ModernBertModel
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 
@@ -21,14 +21,21 @@ class ModernBertBackbone(Backbone):
     encoder_class = ModernBertModel
     encoder_options: ClassVar[dict[str, Any]] = {}
 
+    def stack(self) -> nn.ModuleList:
+        return self.encoder.layers
+
+    def cut(self, layers: int) -> None:
+        super().cut(layers)
+        self.config.layer_types = self.config.layer_types[:layers]
+
     def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
         return self.encoder.embeddings(input_ids=input_ids)
 
     def prepare(self, hidden: Tensor, mask: Tensor) -> Context:
-        masks: dict[str, Any] = {
-            "full_attention": create_bidirectional_mask(self.config, hidden, mask),
-            "sliding_attention": create_bidirectional_sliding_window_mask(self.config, hidden, mask),
-        }
+        skip = hidden.device.type == "cpu"  # elsewhere finding out whether a mask is needed would synchronize
+        full = create_bidirectional_mask(self.config, hidden, mask, allow_is_bidirectional_skip=skip)
+        window = create_bidirectional_sliding_window_mask(self.config, hidden, mask, allow_is_bidirectional_skip=skip)
+        masks: dict[str, Any] = {"full_attention": full, "sliding_attention": window}
         positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         kinds = set(self.config.layer_types)
         return Context(

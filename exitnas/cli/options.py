@@ -99,11 +99,12 @@ def take_plan_options(values: dict[str, Any]) -> None:
 
 policy_parameters = compose(
     click.option("--exit", "exit_", type=int, metavar="M", help="static: the layer that answers, from 1."),
-    click.option("--threshold", type=float, help="entropy (leave below), max_prob and lte (leave above)."),
+    click.option("--threshold", type=float, help="entropy, hybrid (leave below), max_prob, lte (leave above)."),
     click.option("--patience", type=int, help="patience, cobee: agreements in a row needed to leave."),
     click.option("--tau", type=float, help="cobee: largest disagreement; patience on regression: largest difference."),
-    click.option("--delta", type=float, help="voting: votes needed to leave, over layers^k."),
-    click.option("--k", type=float, help="voting: exponent of the layer count.  [0.5]"),
+    click.option("--delta", type=float, help="voting, hybrid: votes needed to leave, over layers^k."),
+    click.option("--k", type=float, help="voting, hybrid: exponent of the layer count.  [0.5]"),
+    click.option("--switch", type=int, metavar="M", help="hybrid: last layer that asks for entropy, votes after it."),
     click.option("--normalized", is_flag=True, default=None, help="entropy: divided by log C, between 0 and 1."),
 )
 
@@ -115,6 +116,7 @@ POLICY_PARAMETERS = {
     "tau": "tau",
     "delta": "delta",
     "k": "k",
+    "switch": "switch",
     "normalized": "normalized",
 }
 

@@ -12,8 +12,9 @@ from exitnas.cli import options, render
 @click.option("--text", "texts", multiple=True, help="Text to answer; may be repeated.")
 @click.option("--text-pair", "pairs", multiple=True, help="Second text of a pair, one per --text.")
 @click.option("--input", "input_", metavar="FILE.jsonl", help="Rows with the task's columns, or text and text_pair.")
-@click.option("--policy", metavar="NAME", help="Exit policy with its parameters.  [early exit off]")
+@click.option("--policy", metavar="NAME", help="Exit policy with its parameters.  [the stored one, else off]")
 @options.policy_parameters
+@click.option("--stream", is_flag=True, help="Pool texts that stay across batches: deep layers run on full ones.")
 @options.batch_size
 @options.max_length
 @options.device
@@ -24,13 +25,15 @@ def command(
 ) -> None:
     """Answer texts with MODEL, a run directory of `exitnas retrain` or its model/.
 
+    Texts leave early by the policy that `exitnas calibrate` stored, or by the one given.
+
     Examples:
 
       exitnas predict runs/retrain-sst2-leco --text "A joy to watch." --policy cobee --tau 0.1
 
       exitnas predict runs/retrain-rte-leco --input pairs.jsonl --json
     """
-    as_json = values.pop("as_json")
+    as_json, stream = values.pop("as_json"), values.pop("stream")
     fixed = options.take_policy_parameters(values)
     if bool(texts) == bool(input_):
         raise click.UsageError("give either --text or --input")
@@ -38,16 +41,19 @@ def command(
         raise click.UsageError(f"--text-pair must be given once per --text: {len(texts)} texts, {len(pairs)} pairs")
     if fixed and policy is None:
         raise click.UsageError(f"--{next(iter(fixed))} needs --policy")
-    from exitnas.inference.predict import default_policy, predict, read_rows
+    from exitnas.inference.predict import predict, read_rows, requested_policy
     from exitnas.inference.session import open_model
+    from exitnas.policies import POLICIES
     from exitnas.policies.base import make_policy
 
-    rule = None if policy is None else make_policy(policy, fixed)
+    if policy is not None:
+        make_policy(policy, fixed) if fixed else POLICIES.check(policy)  # before the model is loaded
     loaded, tokenizer, used = open_model(model, **values)
+    rule = requested_policy(loaded, policy, fixed)
     spec = loaded.config.read_task()
     rows: list[tuple[str, str | None]]
     rows = read_rows(input_, spec) if input_ else [(t, pairs[i] if pairs else None) for i, t in enumerate(texts)]
-    answers = predict(loaded, tokenizer, rows, rule or default_policy(loaded), **used)
+    answers = predict(loaded, tokenizer, rows, rule, stream=stream, **used)
     if as_json:
         render.print_json(answers)
         return

@@ -15,7 +15,11 @@ class Exit(nn.Module):
     Linear D->d, activation, sum of at most two encoder operations, pooling, activation, Linear d->C. With
     `width=None` there is no down-projection and d = D.
 
-    An exit that pools the first token and whose encoder operations work token by token computes that token only.
+    An exit that pools the first token computes its encoder operations at that token only, and the down-projection and
+    first activation on the tokens those depend on: all for attention, `reach + 1` otherwise.
+
+    Attributes:
+        tokens_read: how many tokens from the first on the logits can depend on; None for all.
     """
 
     def __init__(self, genotype: ExitGenotype, hidden_size: int, width: int | None, num_labels: int):
@@ -28,26 +32,36 @@ class Exit(nn.Module):
         self.pooling: Pooling = POOLINGS.create(genotype.pooling, inner)
         self.activation_out = ACTIVATIONS.create(genotype.activation_out)
         self.classifier = nn.Linear(inner, num_labels)
-        self.first_token_only = self.pooling.first_token_only and all(op.token_local for op in self.encoder)
+        reaches = [operation.reach for operation in self._operations()]
+        whole = not self.pooling.first_token_only or None in reaches
+        self.tokens_read: int | None = None if whole else 1 + max(reaches)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Logits `[B, C]` from hidden states `[B, T, D]`; `mask [B, T]` is True at real tokens. Computes in fp32."""
-        if self.first_token_only:
-            hidden, mask = hidden[:, :1], mask[:, :1]
+        if self.tokens_read is not None:
+            hidden, mask = hidden[:, : self.tokens_read], mask[:, : self.tokens_read]
         x = self.activation_in(self.down(hidden.to(self.classifier.weight.dtype)))
-        first, *rest = self.encoder
-        encoded = first(x, mask)
-        for operation in rest:
-            encoded = encoded + operation(x, mask)
-        return self.classifier(self.activation_out(self.pooling(encoded, mask)))
+        if self.pooling.first_token_only:
+            first, *rest = [operation.first_token(x, mask) for operation in self._operations()]
+            pooled = sum(rest, first)
+        else:
+            first, *rest = [operation(x, mask) for operation in self._operations()]
+            pooled = self.pooling(sum(rest, first), mask)
+        return self.classifier(self.activation_out(pooled))
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates for one sample of `tokens` tokens; activations count as nothing."""
-        tokens = 1 if self.first_token_only else tokens
+        tokens = tokens if self.tokens_read is None else min(tokens, self.tokens_read)
         down = 0 if isinstance(self.down, nn.Identity) else tokens * self.down.weight.numel()
-        operations: list[Any] = list(self.encoder)
-        inside = sum(operation.macs(tokens) for operation in operations) + self.pooling.macs(tokens)
+        if self.pooling.first_token_only:
+            inside = sum(operation.first_token_macs(tokens) for operation in self._operations())
+        else:
+            inside = sum(operation.macs(tokens) for operation in self._operations()) + self.pooling.macs(tokens)
         return down + inside + self.classifier.weight.numel()
+
+    def _operations(self) -> list[Any]:
+        """The one or two encoder operations."""
+        return list(self.encoder)
 
 
 def build_exits(genotype: Genotype, num_labels: int) -> nn.ModuleList:

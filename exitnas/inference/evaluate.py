@@ -61,7 +61,7 @@ class Evaluation:
     """Logits of every exit on dev and test, computed once, and what can be read off them.
 
     Args:
-        model: a `MultiExitModel` in eval mode.
+        model: a `MultiExitForSequenceClassification` in eval mode.
         spec: its task.
         dev, test: pairs of tokenized and plain rows; settings are chosen on dev, scores reported on test.
     """
@@ -123,7 +123,13 @@ class Evaluation:
         return certainty
 
     def chosen(self, policy: str, max_drop: float, **fixed: Any) -> Policy:
-        """The fastest setting whose dev score is within `max_drop` of the last exit's; the slowest if none is."""
+        """The setting stored with the model when it is of this policy and nothing is fixed.
+
+        Else the fastest setting whose dev score is within `max_drop` of the last exit's; the slowest if none is.
+        """
+        stored = getattr(self.model, "policy", None)
+        if stored is not None and stored.name == policy and not fixed:
+            return stored
         curve = self.curve(policy, "dev", **fixed)
         point = choose(curve, self.exits("dev")["exits"][-1], max_drop)
         return make_policy(policy, (point or curve[-1]).parameters)
@@ -150,6 +156,8 @@ class Evaluation:
             rounds: repetitions of the timing.
         """
         rows = [asdict(self.point(policy, split)) for policy in policies]
+        for row, policy in zip(rows, policies, strict=True):
+            row["stored"] = policy == getattr(self.model, "policy", None)
         timings: list[Any] = [None] * len(rows)
         if samples and policies:
             timings = list(time_policies(self.model, self.splits[split][0], policies, samples=samples, rounds=rounds))

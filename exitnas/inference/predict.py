@@ -1,11 +1,13 @@
 """Answering texts with a trained model under an exit policy."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import json_kind, parse_json
 from exitnas.inference.engine import run
+from exitnas.inference.stream import run_stream
 from exitnas.policies.base import Policy
 from exitnas.tasks.spec import TaskSpec
 from exitnas.tasks.tables import read_lines
@@ -21,8 +23,13 @@ def predict(
     batch_size: int = 32,
     max_length: int = 128,
     precision: str = "fp32",
+    stream: bool = False,
 ) -> list[dict[str, Any]]:
     """Answer `rows` of `(text, second text or None)` in their order.
+
+    Args:
+        stream: pool the rows that stay across batches (`exitnas.inference.stream`), so that deep layers run on full
+            batches; the answers are the same.
 
     Returns:
         One dictionary per row: `label` (a name, or a number for regression), `exit` (layer it left at, from 1),
@@ -38,22 +45,24 @@ def predict(
             wanted = f"two texts ({', '.join(spec.text_columns)})" if pairs else f"one text ({spec.text_columns[0]})"
             raise UsageError(f"row {number}: task {spec.name} takes {wanted}, got {1 + (second is not None)}")
     device = next(model.parameters()).device
-    answers: list[dict[str, Any]] = []
-    for start in range(0, len(rows), batch_size):
-        chunk = rows[start : start + batch_size]
-        seconds = [second for _, second in chunk] if pairs else None
-        encoded = tokenizer(
-            [first for first, _ in chunk],
-            seconds,
-            truncation=True,
-            max_length=max_length,
-            padding=True,
-            return_tensors="pt",
-        ).to(device)
-        with backbone_precision(device, precision):
-            outcome = run(model, encoded, policy)
-        answers += _named(outcome, spec)
-    return answers
+
+    def batches() -> Iterator[Any]:
+        for start in range(0, len(rows), batch_size):
+            chunk = rows[start : start + batch_size]
+            seconds = [second for _, second in chunk] if pairs else None
+            yield tokenizer(
+                [first for first, _ in chunk],
+                seconds,
+                truncation=True,
+                max_length=max_length,
+                padding=True,
+                return_tensors="pt",
+            ).to(device)
+
+    with backbone_precision(device, precision):
+        pooled = run_stream(model, batches(), policy, batch_size) if stream else None
+        outcomes = pooled or (run(model, batch, policy) for batch in batches())
+        return [answer for outcome in outcomes for answer in _named(outcome, spec)]
 
 
 def _named(outcome: Any, spec: TaskSpec) -> list[dict[str, Any]]:
@@ -106,7 +115,24 @@ def _came(value: Any, columns: tuple[str, ...] | None) -> str:
 
 
 def default_policy(model: Any) -> Policy:
-    """Early exit off: every sample gets the last exit's answer."""
+    """The policy stored with the model (`exitnas calibrate`); without one early exit is off, the last exit answers."""
     from exitnas.policies.base import make_policy
 
-    return make_policy("static", {"exit": len(model.exits)})
+    return model.policy or make_policy("static", {"exit": len(model.exits)})
+
+
+def requested_policy(model: Any, name: str | None, parameters: dict[str, Any]) -> Policy:
+    """The policy `name` with `parameters`; without parameters the stored setting of that policy, if there is one.
+
+    Args:
+        name: None: the default.
+
+    Raises:
+        UsageError: an unknown policy, or missing or impossible parameters.
+    """
+    from exitnas.policies.base import make_policy
+
+    default = default_policy(model)
+    if name is None or (not parameters and model.policy is not None and model.policy.name == name):
+        return default
+    return make_policy(name, parameters)

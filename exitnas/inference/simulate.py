@@ -43,14 +43,15 @@ def simulate(
     kind = torch.float32 if num_labels == 1 else torch.int64
     predictions = torch.zeros(count, dtype=kind, device=logits.device)
     scores = torch.zeros(count, num_labels, device=logits.device)
-    for index in range(num_exits):
-        if not policy.needs_exit(index):
+    final = policy.final_exit(num_exits)
+    for index in range(final + 1):
+        if not policy.needs_exit(index, num_exits):
             continue
         here = logits[:, index]
         sure = certainty[:, index] if certainty is not None else None
         leave = policy.step(index, here, state, certainty=sure, labels=labels)
         answers, shares = policy.answer(here, state)
-        now = (exits == 0) & (leave | (index == num_exits - 1))
+        now = (exits == 0) & (leave | (index == final))
         exits = torch.where(now, index + 1, exits)
         predictions = torch.where(now, answers, predictions)
         scores = torch.where(now[:, None], shares, scores)

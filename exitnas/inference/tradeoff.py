@@ -111,7 +111,7 @@ def leaving_macs(policy: Policy, layer_macs: Sequence[float], exit_macs: Sequenc
     layers = torch.tensor(list(layer_macs), dtype=torch.float64)
     heads = torch.zeros_like(layers) if exit_macs is None else torch.tensor(list(exit_macs), dtype=torch.float64)
     require(len(layers) == len(heads), f"layer_macs and exit_macs differ in length: {len(layers)} and {len(heads)}")
-    run = torch.tensor([policy.needs_exit(index) for index in range(len(heads))], dtype=torch.float64)
+    run = torch.tensor([policy.needs_exit(index, len(heads)) for index in range(len(heads))], dtype=torch.float64)
     return (layers + heads * run).cumsum(0)
 
 

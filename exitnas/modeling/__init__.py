@@ -1,17 +1,9 @@
-"""The multi-exit model in Hugging Face form: `from_pretrained`, `save_pretrained`, Auto classes, `pipeline`."""
+"""The multi-exit model in Hugging Face form: `from_pretrained`, `save_pretrained`, Auto classes, `pipeline`.
 
-from typing import Any
+Importing this package registers the model with transformers' Auto classes.
+"""
 
-__all__ = ["MultiExitConfig", "MultiExitModel"]
+from exitnas.modeling.configuration import MultiExitConfig
+from exitnas.modeling.model import MultiExitForSequenceClassification, MultiExitOutput
 
-
-def __getattr__(name: str) -> Any:
-    if name == "MultiExitConfig":
-        from exitnas.modeling.configuration import MultiExitConfig
-
-        return MultiExitConfig
-    if name == "MultiExitModel":
-        from exitnas.modeling.model import MultiExitModel
-
-        return MultiExitModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["MultiExitConfig", "MultiExitForSequenceClassification", "MultiExitOutput"]

@@ -4,12 +4,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from exitnas.backbones.loading import quiet
 from exitnas.errors import ExitnasError, UsageError
-from exitnas.modeling.model import MultiExitModel
+from exitnas.files import json_kind, read_json, write_json
+from exitnas.modeling.card import write_card
+from exitnas.modeling.model import MultiExitForSequenceClassification
 
 
-def save_model(model: MultiExitModel, tokenizer: Any, folder: Path | str) -> None:
+def save_model(model: MultiExitForSequenceClassification, tokenizer: Any, folder: Path | str) -> None:
     """Write model, config and tokenizer to a temporary folder and rename it to `folder`."""
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -21,7 +25,7 @@ def save_model(model: MultiExitModel, tokenizer: Any, folder: Path | str) -> Non
     temporary.rename(folder)
 
 
-def load_model(path: Path | str) -> tuple[MultiExitModel, Any]:
+def load_model(path: Path | str) -> tuple[MultiExitForSequenceClassification, Any]:
     """Model (eval mode, fp32) and tokenizer from a run directory or its `model/`.
 
     Raises:
@@ -33,21 +37,49 @@ def load_model(path: Path | str) -> tuple[MultiExitModel, Any]:
     folder = model_directory(path)
     try:
         with quiet():
-            loaded: Any = MultiExitModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            loaded: Any = MultiExitForSequenceClassification.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except ExitnasError:
-        raise
+    except ExitnasError as error:
+        raise ExitnasError(f"{folder}: {error}") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ExitnasError(f"{folder}: the model cannot be read ({reason}); retrain it or copy it again") from error
     model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise ExitnasError(f"{folder}: model.safetensors lacks {len(missing)} weights ({shown}); copy the model again")
+    for problem, words in (("missing_keys", "lacks"), ("unexpected_keys", "has, beyond what config.json describes,")):
+        if names := sorted(report[problem]):
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise ExitnasError(
+                f"{folder}: model.safetensors {words} {len(names)} weights ({shown}); copy the model again"
+            )
     return model.eval(), tokenizer
+
+
+def store_policy(path: Path | str, policy: dict[str, Any] | None, temperatures: list[float] | None) -> Path:
+    """Make `policy` and `temperatures` what a saved model starts with; None for both: early exit off.
+
+    Rewrites `config.json` and the model card, each in one rename; all else in the config stays as it is.
+
+    Args:
+        path: a run directory or its `model/`; its weights are not read.
+        policy, temperatures: fields of `MultiExitConfig`.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        UsageError: there is no model.
+        ExitnasError: its config is not that of a model.
+        OSError: the directory cannot be written.
+    """
+    folder = model_directory(path)
+    values = read_json(folder / "config.json")
+    if not isinstance(values, dict):
+        raise ExitnasError(f"{folder}/config.json: expected an object, got {json_kind(values)}; copy the model again")
+    write_json(folder / "config.json", {**values, "policy": policy, "temperatures": temperatures})
+    write_card(folder)
+    return folder
 
 
 def model_directory(path: Path | str) -> Path:

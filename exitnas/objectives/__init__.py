@@ -18,5 +18,6 @@ OBJECTIVES = Registry(
         "mutual": "exitnas.objectives.mutual:Mutual",
         "global_past_future": "exitnas.objectives.global_past_future:GlobalPastFuture",
         "diversity": "exitnas.objectives.diversity:Diversity",
+        "last": "exitnas.objectives.last:Last",
     },
 )

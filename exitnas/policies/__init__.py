@@ -11,6 +11,7 @@ POLICIES = Registry(
         "patience": "exitnas.policies.patience:Patience",
         "cobee": "exitnas.policies.cobee:Cobee",
         "voting": "exitnas.policies.voting:Voting",
+        "hybrid": "exitnas.policies.hybrid:Hybrid",
         "lte": "exitnas.policies.lte:LearningToExit",
         "oracle": "exitnas.policies.oracle:Oracle",
     },

@@ -60,9 +60,24 @@ class Policy(ABC):
         """The tensors remembered between exits; none unless a policy overrides this."""
         return {}
 
-    def needs_exit(self, exit_index: int) -> bool:
-        """Whether the exit at 0-based `exit_index` must be run at all; `step` is called for these exits only."""
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        """Whether the answer may depend on the exit at 0-based `exit_index` of E; other exits are not run at all.
+
+        At least one exit must be needed. At the last needed one everybody who is left leaves.
+        """
         return True
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
+        """Whether `step` may let a sample go at a needed exit, for some logits of samples that are still running.
+
+        False spares the engine the question: a device synchronization, and the whole `step` of a policy without state.
+        True is always allowed.
+        """
+        return True
+
+    def final_exit(self, num_exits: int) -> int:
+        """0-based index of the last exit needed of E: no layer after it is run, and everybody left leaves there."""
+        return max(index for index in range(num_exits) if self.needs_exit(index, num_exits))
 
     @abstractmethod
     def step(
@@ -77,18 +92,19 @@ class Policy(ABC):
         """Take note of one exit and say who leaves there.
 
         Args:
-            exit_index: 0-based; called once per needed exit, in order.
+            exit_index: 0-based; called once per needed exit, in order. An engine may leave out the exits where nobody
+                can leave when the policy keeps no state.
             logits: [B, C] of this exit (regression: the values, [B, 1]).
             state: updated in place (its entries are replaced).
             certainty: [B] in [0, 1], given when `needs` has "certainty".
             labels: [B], given when `needs` has "labels".
 
         Returns:
-            leave: [B] bool. At the last exit everybody leaves, whatever this says.
+            leave: [B] bool. At the last needed exit everybody leaves, whatever this says.
         """
 
     def answer(self, logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        """What a sample that leaves now is told; called after `step` with the same logits and state.
+        """What a sample that leaves now is told; called after `step` with the same logits and state, if there was one.
 
         Returns:
             predictions: [B] int64 class indices (regression: float32 values).

@@ -45,6 +45,12 @@ class Cobee(Policy):
             "count": torch.zeros(batch, dtype=torch.int64, device=device),
         }
 
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index == num_exits - 1 or self.can_leave(num_exits - 2, num_exits)
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index >= self.patience and self.tau > 0
+
     def step(
         self,
         exit_index: int,

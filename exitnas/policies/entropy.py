@@ -21,7 +21,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Entropy(Policy):
-    """Leave when entropy < `threshold`, strictly; so 0 lets nobody go.
+    """Leave when entropy < `threshold`, strictly; so 0 lets nobody go and runs the last exit alone.
 
     Args:
         threshold: at least 0, in nats (log C is the largest entropy there is).
@@ -41,6 +41,12 @@ class Entropy(Policy):
     def signal(self, logits: Tensor) -> Tensor:
         """Entropy as compared, [..., C] -> [...]."""
         return entropy(logits) / math.log(logits.shape[-1]) if self.normalized else entropy(logits)
+
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index == num_exits - 1 or self.can_leave(exit_index, num_exits)
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
+        return self.threshold > 0
 
     def step(
         self,

@@ -12,7 +12,7 @@ from exitnas.policies.thresholds import even_thresholds
 
 @dataclass(frozen=True)
 class LearningToExit(Policy):
-    """Leave when the head's certainty > `threshold`, strictly; so 1 lets nobody go.
+    """Leave when the head's certainty > `threshold`, strictly; so 1 lets nobody go and runs the last exit alone.
 
     The head outputs certainty, as in the paper; code that learns an uncertainty and leaves below a threshold has the
     opposite sign. Works for regression too, since no distribution is looked at.
@@ -29,6 +29,12 @@ class LearningToExit(Policy):
 
     def __post_init__(self) -> None:
         check_number(self.name, "threshold", self.threshold, "a number, 0 to 1", 0.0, 1.0)
+
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index == num_exits - 1 or self.can_leave(exit_index, num_exits)
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
+        return self.threshold < 1
 
     def step(
         self,

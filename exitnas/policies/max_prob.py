@@ -11,7 +11,9 @@ from exitnas.policies.thresholds import even_thresholds
 
 @dataclass(frozen=True)
 class MaxProb(Policy):
-    """Leave when max_k p(k) > `threshold`, strictly; so 1 lets nobody go and anything below 1/C everybody.
+    """Leave when max_k p(k) > `threshold`, strictly; so anything below 1/C lets everybody go.
+
+    1 lets nobody go and runs the last exit alone.
 
     Args:
         threshold: a probability, 0..1.
@@ -23,6 +25,12 @@ class MaxProb(Policy):
 
     def __post_init__(self) -> None:
         check_number(self.name, "threshold", self.threshold, "a probability, 0 to 1", 0.0, 1.0)
+
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index == num_exits - 1 or self.can_leave(exit_index, num_exits)
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
+        return self.threshold < 1
 
     def step(
         self,

@@ -26,7 +26,10 @@ class Static(Policy):
         super().check(num_exits, num_labels)
         require(self.exit <= num_exits, f"policy 'static': exit must be 1..{num_exits} here, got {self.exit}")
 
-    def needs_exit(self, exit_index: int) -> bool:
+    def needs_exit(self, exit_index: int, num_exits: int) -> bool:
+        return exit_index == self.exit - 1
+
+    def can_leave(self, exit_index: int, num_exits: int) -> bool:
         return exit_index == self.exit - 1
 
     def step(
@@ -38,7 +41,7 @@ class Static(Policy):
         certainty: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        return torch.full(logits.shape[:1], self.needs_exit(exit_index), dtype=torch.bool, device=logits.device)
+        return torch.full(logits.shape[:1], exit_index == self.exit - 1, dtype=torch.bool, device=logits.device)
 
     @classmethod
     def sweep(cls, logits: Tensor, points: int = 25, *, certainty: Tensor | None = None) -> list[Policy]:

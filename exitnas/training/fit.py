@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exitnas.errors import ExitnasError
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.objectives.base import Stage, Step
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.reporting.progress import Reporter
@@ -44,7 +44,7 @@ class FitState:
 
 
 def fit(
-    model: MultiExitModel,
+    model: MultiExitForSequenceClassification,
     setup: Setup,
     settings: RetrainSettings,
     plan: TrainingPlan,
@@ -149,7 +149,9 @@ def _endless(setup: Setup, rows: list[int], size: int, generator: torch.Generato
     return lambda: next(supply)
 
 
-def stage_optimizer(model: MultiExitModel, stage: Stage, settings: RetrainSettings) -> torch.optim.AdamW:
+def stage_optimizer(
+    model: MultiExitForSequenceClassification, stage: Stage, settings: RetrainSettings
+) -> torch.optim.AdamW:
     """AdamW over the parts of `model` that `stage` trains; a certainty head counts as an exit of every stage."""
     exits: Any = model.exits
     chosen = {"all": exits, "last": exits[-1:], "early": exits[:-1]}[stage.exits]

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from exitnas import __version__
+from exitnas.backbones import ALIASES
+from exitnas.backbones.sources import resolve
 from exitnas.drawing.heatmap import draw_loss_weights
 from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Genotype
-from exitnas.modeling.model import MultiExitModel
+from exitnas.modeling.card import SETTINGS
+from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.modeling.saving import save_model
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.objectives.recipes import get_recipe
@@ -28,7 +31,8 @@ from exitnas.training.traces import WEIGHTS_FILE
 def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Reporter) -> dict[str, Any]:
     """Train the exits of `genotype` on a fresh backbone and write the run directory.
 
-    With several seeds, every seed trains its own model; the one with the best AVG on dev is saved.
+    With several seeds, every seed trains its own model; the one with the best AVG on dev is saved, or with the best
+    last exit where the objective chooses its checkpoint by that.
 
     Returns:
         The summary: `task, metric, split, exits, avg, best` (test, the mean over seeds), `std` of avg and best over
@@ -42,16 +46,21 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     plan = TrainingPlan.from_settings(settings)
     setup = prepare(settings)
     plan.check_task(setup.spec.regression)
+    if settings.layers is not None:
+        setup.backbone.truncate(settings.layers)
     genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
     run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
     genotype.save(run.path / "genotype.json")
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
     began = perf_counter()
     results: list[dict[str, Any]] = []
+    best = -float("inf")
     for seed in range(settings.seed, settings.seed + settings.seeds):
         with seeded(seed, setup.device):
             model, result = _one_seed(setup, settings, plan, genotype, seed, run, report)
-        if not results or result["dev"]["avg"] > max(other["dev"]["avg"] for other in results):
+        score = result["dev"]["exits"][-1] if plan.objective.stages()[-1].select == "last" else result["dev"]["avg"]
+        if not results or score > best:
+            best = score
             save_model(model, setup.tokenizer, run.path / "model")
         results.append(result)
     summary = {
@@ -86,14 +95,16 @@ def _one_seed(
     seed: int,
     run: Run,
     report: Reporter,
-) -> tuple[MultiExitModel, dict[str, Any]]:
+) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
     backbone = setup.fresh_backbone()
     record = {
         "version": __version__,
         "max_length": setup.max_length,
         "data": settings.model_dump(include={"data_dir", "split_seed", "limit_eval"}),
     }
-    model: Any = MultiExitModel.assemble(backbone, genotype, setup.spec, record, certainty=plan.lte)
+    model: Any = MultiExitForSequenceClassification.assemble(backbone, genotype, setup.spec, record, certainty=plan.lte)
+    if all(stage.exits == "last" for stage in plan.objective.stages()):
+        model.config.policy = {"name": "static", "parameters": {"exit": len(model.exits)}}  # the others are untrained
     model = model.to(setup.device)
     scalars = Scalars(run.path / "tb" / f"seed_{seed}")
     told = fit(model, setup, settings, plan, seed, run, scalars, report)
@@ -105,8 +116,24 @@ def _one_seed(
         encoded, split = setup.split(name)
         logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)
         result[name] = summarize(exit_scores(logits, split, setup.spec))
+    model.config.exitnas = {**record, "results": _recorded(setup, settings, seed, result)}
     report.line(f"seed {seed}: test avg {100 * result['test']['avg']:.1f}, best {100 * result['test']['best']:.1f}")
     return model, result
+
+
+def _recorded(setup: Setup, settings: RetrainSettings, seed: int, result: dict[str, Any]) -> dict[str, Any]:
+    """What the model keeps of its training for the card (`exitnas.modeling.card.Results`)."""
+    source = resolve(settings.backbone)
+    hub_id = ALIASES[settings.backbone].hub if source.where == "package" else source.path_or_id
+    told = {key: value for key, value in settings.model_dump(mode="json").items() if key in SETTINGS}
+    return {
+        "base_model": None if source.where == "folder" else hub_id,
+        "tokens": max(1, round(setup.train.mean_length())),
+        "rows": setup.data.sizes,
+        "dev": result["dev"]["exits"],
+        "test": result["test"]["exits"],
+        "settings": {**told, "max_length": setup.max_length, "seed": seed},
+    }
 
 
 def _over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class RetrainSettings(TrainingSettings):
     """Options of the gradient rule."""
     lte: bool = False
     """Train a certainty head for policy `lte`."""
+    layers: int | None = Field(default=None, ge=1)
+    """Keep only this many layers of the backbone, from the first."""
     recipe: str | None = None
     """Name of the recipe these settings come from, for the record and its recommended policy."""
 

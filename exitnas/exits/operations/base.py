@@ -10,11 +10,11 @@ class EncoderOperation(nn.Module):
     A masked position must influence no real one; what an operation puts at masked positions is never read.
 
     Attributes:
-        token_local: True when the output at a token depends on the input at that token alone; an exit that
-            pools the first token then computes only that token.
+        reach: how many tokens to each side the output at a token depends on; 0 when on that token alone, None when on
+            all. An exit that pools the first token feeds its operations the tokens within reach of it, no others.
     """
 
-    token_local = False
+    reach: int | None = None
 
     def __init__(self, width: int):
         super().__init__()
@@ -23,6 +23,16 @@ class EncoderOperation(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Encode `x [B, T, d]`; `mask [B, T]` is True at real tokens."""
         raise NotImplementedError
+
+    def first_token(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What `forward` puts at the first token, `[B, d]`, and nothing else.
+
+        `x [B, n, d]` and `mask [B, n]` hold the first n tokens, all within reach of the first among them. The default
+        encodes those within reach; override it, and `first_token_macs`, where one output takes less work.
+        """
+        if self.reach is not None:
+            x, mask = x[:, : self.reach + 1], mask[:, : self.reach + 1]
+        return self(x, mask)[:, 0]
 
     def kernel(self) -> tuple[Tensor, Tensor] | None:
         """`(weight [d, d, k], bias [d])` with odd k when the operation is a same-padded convolution of masked input.
@@ -35,11 +45,15 @@ class EncoderOperation(nn.Module):
         """Multiply-accumulates for one sample of `tokens` tokens."""
         raise NotImplementedError
 
+    def first_token_macs(self, tokens: int) -> int:
+        """Multiply-accumulates of `first_token` for one sample of `tokens` tokens."""
+        return self.macs(tokens if self.reach is None else min(tokens, self.reach + 1))
+
 
 class Pooling(nn.Module):
     """Maps `[B, T, d]` to `[B, d]`; masked tokens have no weight."""
 
-    #: True when only the first token is read.
+    #: True when the result is the first token itself; an exit then computes that token alone.
     first_token_only = False
 
     def __init__(self, width: int):

@@ -9,7 +9,7 @@ from exitnas.exits.operations.base import EncoderOperation
 class Skip(EncoderOperation):
     """Passes the input on."""
 
-    token_local = True
+    reach = 0
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return x
@@ -21,7 +21,7 @@ class Skip(EncoderOperation):
 class Null(EncoderOperation):
     """Multiplies the input by zero: choosing it means one operation fewer in the cell (LECO footnote 2)."""
 
-    token_local = True
+    reach = 0
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return torch.zeros_like(x)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from exitnas.exits.operations.base import Pooling, lowest
+from exitnas.exits.operations.base import Pooling, lowest, masked
 
 
 class ClsPooling(Pooling):
@@ -26,9 +26,7 @@ class AveragePooling(Pooling):
     """Mean over real tokens."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        weight = mask.to(x.dtype)
-        weight = weight / weight.sum(1, keepdim=True)
-        return torch.bmm(weight.unsqueeze(1), x.masked_fill(~mask.unsqueeze(-1), 0.0)).squeeze(1)
+        return masked(x, mask).sum(1) / mask.sum(1, keepdim=True)
 
     def macs(self, tokens: int) -> int:
         return tokens * self.width

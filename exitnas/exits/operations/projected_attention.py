@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from exitnas.exits.operations.attention import MultiHeadAttention, attend, join_heads, split_heads
+from exitnas.exits.operations.attention import MultiHeadAttention
 
 
 class ProjectedAttention(MultiHeadAttention):
@@ -18,9 +18,11 @@ class ProjectedAttention(MultiHeadAttention):
         super().__init__(width, heads)
         self.score = nn.Parameter(torch.eye(width // heads).repeat(heads, 1, 1))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        query, key, value = split_heads(self.query_key_value(x), self.heads)
-        return self.output(join_heads(attend(query @ self.score, key, value, mask)))
+    def scoring(self, query: Tensor) -> Tensor:
+        return query @ self.score
 
     def macs(self, tokens: int) -> int:
         return super().macs(tokens) + tokens * self.width**2 // self.heads
+
+    def first_token_macs(self, tokens: int) -> int:
+        return super().first_token_macs(tokens) + self.width**2 // self.heads
