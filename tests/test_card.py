@@ -203,6 +203,26 @@ def test_a_catalog_task_names_its_data(folder: Path):
     assert 'classify({"text": "...", "text_pair": "..."})' in body
 
 
+def test_a_model_whose_last_exit_alone_was_trained_says_so(folder: Path):
+    exitnas = json.loads((folder / "config.json").read_text())["exitnas"]
+    exitnas["results"]["settings"]["objective"] = "last"
+    matter, body = parts(change(folder, exitnas=exitnas))
+    measured = {metric["name"] for metric in matter["model-index"][0]["results"][0]["metrics"]}
+    assert measured == {"accuracy, last exit"}
+    assert "Only the last exit was trained" in body
+
+
+def test_a_policy_is_not_stored_where_the_card_cannot_be_written(retrained: dict[str, Any], tmp_path: Path):
+    model = tmp_path / "model"
+    shutil.copytree(retrained["model"], model)
+    values = json.loads((model / "config.json").read_text())
+    values["exitnas"]["results"]["dev"] = [0.5]
+    (model / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ExitnasError, match="dev and test scores of 3 exits"):
+        store_policy(model, {"name": "patience", "parameters": {"patience": 1}}, None)
+    assert json.loads((model / "config.json").read_text()) == values
+
+
 def test_damaged_results_are_one_line(folder: Path):
     for results, reason in (
         ({"tokens": 3}, "exitnas: results: rows: required"),

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from exitnas.errors import ExitnasError, UsageError
+from exitnas.errors import UsageError
 from exitnas.inference.curves import COLUMNS, write_curves
 from exitnas.inference.evaluate import Evaluation, applicable
-from exitnas.inference.predict import default_policy, predict, read_rows
+from exitnas.inference.predict import default_policy, predict
 from exitnas.inference.session import Session, open_model
 from exitnas.inference.simulate import simulate
 from exitnas.policies.base import make_policy
@@ -209,49 +209,6 @@ def test_a_policy_that_needs_what_the_model_lacks(session: Session, evaluation: 
         predict(session.model, session.tokenizer, [("good", None)], make_policy("lte", {"threshold": 0.5}))
     with pytest.raises(UsageError, match="labels"):
         predict(session.model, session.tokenizer, [("good", None)], make_policy("oracle", {}))
-
-
-def test_rows_of_a_file(session: Session, tmp_path: Path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "one"}\n\n{"text": "two\u2028lines", "other": 3}\r\n', encoding="utf-8-sig")
-    assert read_rows(str(path), session.data.spec) == [("one", None), ("two\u2028lines", None)]
-
-
-def test_rows_of_pairs_by_the_tasks_columns_or_by_text(retrained_pair: dict[str, Any], tmp_path: Path):
-    spec = Session.open(retrained_pair["run"]).data.spec
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"first": "a", "second": "b"}\n{"text": "c", "text_pair": "d"}\n')
-    assert read_rows(str(path), spec) == [("a", "b"), ("c", "d")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"text": "a"}\n{"text": \n', "line 2: not valid JSON (Expecting value)"),
-        (b'{"text": "a"}\n\n{"txt": "b"}\n', "line 3: expected an object with text in text, got txt"),
-        (b'["a"]\n', "line 1: expected an object with text in text, got list"),
-        (b'{"text": null}\n', "line 1: expected an object with text in text, got null in text"),
-        (b'{"text": 3.5}\n', "line 1: expected an object with text in text, got number in text"),
-        (b"{}\n", "line 1: expected an object with text in text, got an empty object"),
-        (b"\n" + b"[" * 99999, "line 2: expected at most 100 lists and objects inside each other, got more"),
-        (b'{"text": ' + b"9" * 5000 + b"}", "line 1: holds a number of more than 4300 digits"),
-        (b'{"text": "a"}\n{"text": "\xff"}\n', "line 2: expected UTF-8 text, got byte 0xff; convert the file to UTF-8"),
-        (b"\n\n", "holds no rows"),
-    ],
-)
-def test_bad_rows_name_the_line(session: Session, tmp_path: Path, content: bytes, message: str):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(ExitnasError) as caught:
-        read_rows(str(path), session.data.spec)
-    assert str(caught.value) == f"{path}: {message}"
-
-
-def test_a_missing_file_of_rows(session: Session, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"none.jsonl: no such file$"):
-        read_rows(str(tmp_path / "none.jsonl"), session.data.spec)
-    with pytest.raises(UsageError, match="is a folder, a JSONL file was expected"):
-        read_rows(str(tmp_path), session.data.spec)
 
 
 def test_what_a_session_takes_from_training(retrained: dict[str, Any], world: Any):

@@ -189,3 +189,13 @@ def test_build_exits_follows_torch_generator_and_costs_draw_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert [cost["parameters"] for cost in costs] == [count(exit_) for exit_ in one]
     assert [cost["macs"] for cost in costs] == [exit_.macs(10) for exit_ in one]  # type: ignore[operator]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", ["mha_2", "conv_3", "skip"])
+def test_an_exit_can_be_quantized(name: str) -> None:
+    exit_ = Exit(exit_of(name), 12, D, 3).eval()
+    hidden, mask = batch(12)
+    small = torch.ao.quantization.quantize_dynamic(exit_, {nn.Linear}, dtype=torch.qint8)
+    with torch.inference_mode():
+        assert torch.allclose(small(hidden, mask), exit_(hidden, mask), atol=0.05)

@@ -159,6 +159,8 @@ def test_saving_replaces_the_folder_as_a_whole(
 
 def test_a_save_that_fails_leaves_the_old_model(assembled: MultiExitForSequenceClassification, tmp_path: Path):
     class Broken:
+        model_max_length = 64
+
         def save_pretrained(self, folder: Path) -> None:
             raise OSError("disk full")
 

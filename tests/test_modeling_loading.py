@@ -153,6 +153,10 @@ def fewer_layers(config: dict[str, Any]) -> None:
         (set_at("temperatures", [1.0, 2.0]), "temperatures: expected 3 numbers above 0"),
         (set_at("temperatures", [1.0, 2.0, 0.0]), "temperatures: expected 3 numbers above 0"),
         (set_at("temperatures", ["a", "b", "c"]), "temperatures"),
+        (set_at("exitnas", {"max_length": "128"}), "config.json: exitnas: max_length"),
+        (set_at("exitnas", {"max_length": 1}), "config.json: exitnas: max_length"),
+        (set_at("exitnas", {"data": "x"}), "config.json: exitnas: data"),
+        (set_at("exitnas", {"data": {"split_seed": -1}}), "config.json: exitnas: data.split_seed"),
         (set_at("certainty", False), "beyond what config.json describes"),
     ],
 )

@@ -138,7 +138,20 @@ def test_the_first_token_without_gradient_follows_the_parameters(name: str, guar
     assert agrees()
     scramble(operation)
     assert agrees()
+    for parameter in operation.parameters():
+        parameter.data.mul_(1.5)  # unseen by the version, so train() and eval() forget
+    operation.eval()
+    assert agrees()
     assert "_folded" not in "".join(operation.state_dict())
+
+
+def test_an_attention_made_under_inference_mode_keeps_nothing() -> None:
+    with torch.inference_mode():
+        operation = scramble(ENCODERS.create("mha_2", D))
+        x, mask = batch()
+        for factor in (1.0, 2.0):
+            operation.load_state_dict({key: factor * value for key, value in operation.state_dict().items()})
+            assert torch.allclose(operation.first_token(x, mask), operation(x, mask)[:, 0], rtol=1e-5, atol=1e-5)
 
 
 class Neighbours(EncoderOperation):

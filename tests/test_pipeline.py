@@ -179,3 +179,19 @@ def test_importing_modeling_is_all_that_the_auto_classes_need(folder: Callable[[
         [sys.executable, "-c", code, str(folder("single"))], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout == "MultiExitForSequenceClassification\n", done.stderr
+
+
+def test_truncation_cuts_where_training_did(retrained: dict[str, Any], world: Any, silent: Any, tmp_path: Path):
+    """A text longer than the length of training: the pipeline sees the tokens that `predict` sees."""
+    from exitnas.training.retrain import retrain
+    from exitnas.training.runs import Run
+
+    settings = world.retrain(max_length=8, epochs=1)
+    run = retrain(settings, world.genotype(), Run.create(tmp_path / "short"), silent)
+    classify = pipeline("text-classification", model=run["model"], truncation=True)
+    assert classify.tokenizer.model_max_length == 8
+    text = "good " * 20
+    seen: list[int] = []
+    classify.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    classify(text)
+    assert seen == [8]

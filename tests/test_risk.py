@@ -77,6 +77,15 @@ def test_exact_p_value_is_the_largest_probability_of_counts_as_bad(worse: int, b
     assert p_value(losses_of(worse, better, rows), drop) == exact_p_value(worse, better, rows, drop)
 
 
+def test_the_largest_probability_lies_between_grid_points():
+    """Rows where the grid alone stays below 0.05 and the truth does not."""
+    w, b = every_count(30)
+    region = score_statistic(w, b, 30, 0.1) <= score_statistic(np.array(11), np.array(17), 30, 0.1) + 1e-9
+    brute = max(probability(w[region], b[region], 30, q + 0.1, q).sum() for q in np.linspace(0.2, 0.45, 2000))
+    assert brute > 0.05
+    assert exact_p_value(11, 17, 30, 0.1) == pytest.approx(brute, rel=1e-4)
+
+
 def test_p_values_by_hand():
     assert exact_p_value(0, 0, 25, 0.1) == pytest.approx(0.9**25, rel=1e-6)
     assert exact_p_value(0, 0, 0, 0.1) == 1.0

@@ -40,7 +40,9 @@ class Exit(nn.Module):
         """Logits `[B, C]` from hidden states `[B, T, D]`; `mask [B, T]` is True at real tokens. Computes in fp32."""
         if self.tokens_read is not None:
             hidden, mask = hidden[:, : self.tokens_read], mask[:, : self.tokens_read]
-        x = self.activation_in(self.down(hidden.to(self.classifier.weight.dtype)))
+        weight = self.classifier.weight
+        # A quantized layer has no weight tensor and takes fp32.
+        x = self.activation_in(self.down(hidden.to(weight.dtype) if isinstance(weight, Tensor) else hidden.float()))
         if self.pooling.first_token_only:
             first, *rest = [operation.first_token(x, mask) for operation in self._operations()]
             pooled = sum(rest, first)

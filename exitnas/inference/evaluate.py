@@ -76,7 +76,7 @@ class Evaluation:
         batch_size: int = 32,
         precision: str = "fp32",
     ):
-        self.model, self.spec = model, spec
+        self.model, self.spec, self.precision = model, spec, precision
         self.splits = {"dev": dev, "test": test}
         device = next(model.parameters()).device
         outputs = {
@@ -160,7 +160,14 @@ class Evaluation:
             row["stored"] = policy == getattr(self.model, "policy", None)
         timings: list[Any] = [None] * len(rows)
         if samples and policies:
-            timings = list(time_policies(self.model, self.splits[split][0], policies, samples=samples, rounds=rounds))
+            timings = time_policies(
+                self.model,
+                self.splits[split][0],
+                policies,
+                samples=samples,
+                rounds=rounds,
+                precision=self.precision,
+            )
         for row, timing in zip(rows, timings, strict=True):
             row["wall_clock_speedup"] = None if timing is None else timing.speedup
             row["wall_clock_reduction"] = None if timing is None else timing.reduction

@@ -1,6 +1,7 @@
 """Answering texts with a trained model under an exit policy."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ def predict(
         `scores` (label name -> probability; voting: share of votes; regression: absent labels, `{}`).
 
     Raises:
-        UsageError: the rows do not have the number of texts the task has.
+        UsageError: the rows do not have the number of texts the task has, or a text is empty or no Unicode.
+        ExitnasError: the model answers with numbers that are not finite.
     """
     spec: TaskSpec = model.config.read_task()
     pairs = len(spec.text_columns) == 2
-    for number, (_, second) in enumerate(rows, start=1):
+    for number, (first, second) in enumerate(rows, start=1):
         if (second is not None) != pairs:
             wanted = f"two texts ({', '.join(spec.text_columns)})" if pairs else f"one text ({spec.text_columns[0]})"
             raise UsageError(f"row {number}: task {spec.name} takes {wanted}, got {1 + (second is not None)}")
+        if fault := _fault(spec, (first, second)):
+            raise UsageError(f"row {number}: {fault}")
     device = next(model.parameters()).device
 
     def batches() -> Iterator[Any]:
@@ -65,9 +69,25 @@ def predict(
         return [answer for outcome in outcomes for answer in _named(outcome, spec)]
 
 
+def _fault(spec: TaskSpec, texts: tuple[str, str | None]) -> str | None:
+    """What is wrong with the texts of a row, None when nothing is."""
+    for column, text in zip(spec.text_columns, texts, strict=False):
+        if text is None or not text.strip():
+            return f"expected text in {column}, got none"
+        if _lone_surrogate(text):
+            return f"expected Unicode text in {column}, got half a surrogate pair"
+    return None
+
+
+def _lone_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _named(outcome: Any, spec: TaskSpec) -> list[dict[str, Any]]:
     """Dictionaries from an outcome; one transfer from the device for all rows."""
     predictions, exits, scores = (t.cpu().tolist() for t in (outcome.predictions, outcome.exits, outcome.scores))
+    if not all(math.isfinite(value) for row in scores for value in row):
+        raise ExitnasError("the model answers with numbers that are not finite: its weights are damaged; retrain it")
     if spec.regression:
         return [{"label": value, "exit": exit_, "scores": {}} for value, exit_ in zip(predictions, exits, strict=True)]
     names = spec.labels or ()
@@ -77,32 +97,53 @@ def _named(outcome: Any, spec: TaskSpec) -> list[dict[str, Any]]:
     ]
 
 
-def read_rows(path: str, spec: TaskSpec) -> list[tuple[str, str | None]]:
-    """Rows of a JSONL file whose lines hold the task's text columns, or `text` and `text_pair`.
+Row = tuple[str, str | None]
+
+
+def read_rows(path: str, spec: TaskSpec, skipped: Callable[[str], None] | None = None) -> list[tuple[int, Row]]:
+    """Line numbers and rows of a JSONL file whose lines hold the task's text columns, or `text` and `text_pair`.
+
+    Args:
+        skipped: told what is wrong with a line that is left out; None: the first such line is an error.
 
     Raises:
-        ExitnasError: the file is missing, or a line is not a JSON object with these columns; names the line.
+        ExitnasError: the file is missing or holds no rows, or a line is not a JSON object with text in these columns;
+            names the line.
     """
     if not Path(path).is_file():
         what = "is a folder, a JSONL file was expected" if Path(path).is_dir() else "no such file"
         raise UsageError(f"--input {path}: {what}")
-    plain = ("text", "text_pair")[: len(spec.text_columns)]
-    rows: list[tuple[str, str | None]] = []
-    for number, line in enumerate(read_lines(Path(path)), start=1):
+    rows: list[tuple[int, Row]] = []
+    for number, line in enumerate(read_lines(Path(path), lenient=skipped is not None), start=1):
         if not line.strip():
             continue
-        value = parse_json(line, path, number)
-        columns = next(
-            (c for c in (spec.text_columns, plain) if isinstance(value, dict) and all(k in value for k in c)), None
-        )
-        if columns is None or not all(isinstance(value[c], str) for c in columns):
-            wanted = " and ".join(spec.text_columns)
-            came = _came(value, columns)
-            raise ExitnasError(f"{path}: line {number}: expected an object with text in {wanted}, got {came}")
-        rows.append((value[columns[0]], value[columns[1]] if len(columns) == 2 else None))
+        try:
+            rows.append((number, _read_row(line, path, number, spec)))
+        except ExitnasError as error:
+            if skipped is None:
+                raise
+            skipped(str(error))
     if not rows:
-        raise ExitnasError(f"{path}: holds no rows")
+        raise ExitnasError(f"{path}: holds no rows" + (" that can be answered" if skipped else ""))
     return rows
+
+
+def _read_row(line: str, path: str, number: int, spec: TaskSpec) -> Row:
+    if _lone_surrogate(line):
+        raise ExitnasError(f"{path}: line {number}: expected UTF-8 text, got bytes that are not")
+    value = parse_json(line, path, number)
+    plain = ("text", "text_pair")[: len(spec.text_columns)]
+    columns = next(
+        (c for c in (spec.text_columns, plain) if isinstance(value, dict) and all(k in value for k in c)), None
+    )
+    if columns is None or not all(isinstance(value[c], str) for c in columns):
+        wanted = " and ".join(spec.text_columns)
+        came = _came(value, columns)
+        raise ExitnasError(f"{path}: line {number}: expected an object with text in {wanted}, got {came}")
+    row = value[columns[0]], value[columns[1]] if len(columns) == 2 else None
+    if fault := _fault(spec, row):
+        raise ExitnasError(f"{path}: line {number}: {fault}")
+    return row
 
 
 def _came(value: Any, columns: tuple[str, ...] | None) -> str:

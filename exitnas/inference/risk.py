@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 #: How many fixed bets `betting_p_value` spreads its stake over.
 BETS = 64
@@ -67,9 +67,9 @@ def exact_p_value(worse: int, better: int, rows: int, max_drop: float) -> float:
 
     The probability of counts at most as bad as those seen, in the order of `score_statistic`, under the least
     favourable distribution of risk `max_drop`: the largest over the share q of improved rows, tried at points a tenth
-    of a standard deviation apart. Distributions of greater risk make good counts less probable, so the boundary
-    suffices. On small drops it needs far fewer rows than Hoeffding-Bentkus or betting bounds, which must also hold
-    for losses between -1 and 1.
+    of a standard deviation apart and then searched for around the best of them. Distributions of greater risk make good
+    counts less probable, so the boundary suffices. On small drops it needs far fewer rows than Hoeffding-Bentkus or
+    betting bounds, which must also hold for losses between -1 and 1.
 
     Args:
         worse: rows only the full model answers right.
@@ -85,13 +85,20 @@ def exact_p_value(worse: int, better: int, rows: int, max_drop: float) -> float:
     choose = special.gammaln(rows + 1) - special.gammaln(improved + 1) - special.gammaln(rows - improved + 1)
     largest = (1 - max_drop) / 2
     steps = int(np.ceil(10 * np.sqrt(largest * rows))) + 1
-    found = 0.0
-    for share in np.linspace(0, np.sqrt(largest), steps) ** 2:
+
+    def chance(root: float) -> float:
+        share = root**2
         reach = 8 * np.sqrt(rows * share) + 10
         b = improved[max(0, int(rows * share - reach)) : min(rows, int(rows * share + reach)) + 1]
         mass = np.exp(choose[b] + special.xlogy(b, share) + special.xlog1py(rows - b, -share))
-        found = max(found, float(mass @ _binomial_cdf(allowed[b], rows - b, (share + max_drop) / (1 - share))))
-    return min(1.0, found + 1e-9)
+        return float(mass @ _binomial_cdf(allowed[b], rows - b, (share + max_drop) / (1 - share)))
+
+    roots = np.linspace(0, np.sqrt(largest), steps)
+    tried = [chance(root) for root in roots]
+    best = int(np.argmax(tried))
+    around = roots[max(0, best - 1)], roots[min(steps - 1, best + 1)]
+    closer = optimize.minimize_scalar(lambda root: -chance(root), bounds=around, method="bounded")
+    return min(1.0, max(tried[best], -float(closer.fun)) + 1e-9)
 
 
 def _most_allowed(better: np.ndarray, rows: int, max_drop: float, seen: float) -> np.ndarray:

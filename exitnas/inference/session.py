@@ -42,7 +42,7 @@ def open_model(
 
 def _length(model: Any, given: int | None) -> int:
     """Longest row in tokens: as given or as in training, at most what the encoder has positions for."""
-    wanted = given or (model.config.exitnas or {}).get("max_length", 128)
+    wanted = given or model.config.read_record().max_length
     return min(wanted, model.backbone.max_tokens or 100_000)
 
 
@@ -80,14 +80,14 @@ class Session:
         """
         model, tokenizer, used = open_model(path, **values)
         trained = model.config.read_task()
-        saved = (model.config.exitnas or {}).get("data", {})
+        saved = model.config.read_record().data
         spec = trained if task is None else get_task(task)
         data = load_task(
             spec,
-            data_dir=data_dir or saved.get("data_dir"),
+            data_dir=data_dir or saved.data_dir,
             offline=bool(offline),
-            split_seed=saved.get("split_seed", 42),
-            limit_eval=saved.get("limit_eval") if limit_eval is None else limit_eval,
+            split_seed=saved.split_seed,
+            limit_eval=saved.limit_eval if limit_eval is None else limit_eval,
         )
         if (data.spec.labels, data.spec.regression) != (trained.labels, trained.regression):
             raise UsageError(

@@ -62,6 +62,14 @@ def write_card(folder: Path | str, tags: list[str] | None = None) -> None:
     write_text(folder / CARD, card_text(config, tags))
 
 
+def check_card(folder: Path | str, values: dict[str, Any]) -> None:
+    """Refuse (`ExitnasError`) a config that no card can be written from, before it replaces the one in `folder`."""
+    try:
+        card_text(MultiExitConfig.from_dict(values))
+    except ExitnasError as error:
+        raise ExitnasError(f"{folder}: {error}") from None
+
+
 def card_text(config: MultiExitConfig, tags: list[str] | None = None) -> str:
     """The card as Markdown with YAML front matter; only recorded figures, and none where nothing was recorded."""
     genotype, spec = config.read_genotype(), config.read_task()
@@ -93,6 +101,7 @@ def card_text(config: MultiExitConfig, tags: list[str] | None = None) -> str:
         parameters=policy.get("parameters") or {},
         calibration=calibration,
         temperatures=config.temperatures,
+        last_only=_last_only(results),
         version=(config.exitnas or {}).get("version"),
     )
 
@@ -108,9 +117,10 @@ def front_matter(spec: TaskSpec, results: Results | None, calibration: dict[str,
     name = one_line(spec.name)
     measured: list[tuple[str, str, float]] = []
     if results is not None:
-        mean = sum(results.test) / len(results.test)
-        measured += [("test", "last exit", results.test[-1]), ("test", "best exit", max(results.test))]
-        measured += [("test", "mean of exits", mean)]
+        measured.append(("test", "last exit", results.test[-1]))
+        if not _last_only(results):
+            mean = sum(results.test) / len(results.test)
+            measured += [("test", "best exit", max(results.test)), ("test", "mean of exits", mean)]
     if isinstance(calibration.get("score"), float) and "split" in calibration:
         measured.append((str(calibration["split"]), "calibrated exit policy", calibration["score"]))
     scores = [
@@ -153,6 +163,11 @@ def exit_rows(genotype: Genotype, num_labels: int, results: Results | None) -> l
         }
         for index, exit_ in enumerate(genotype.exits)
     ]
+
+
+def _last_only(results: Results | None) -> bool:
+    """Whether the objective trained the last exit alone, as that of a truncated baseline does."""
+    return results is not None and results.settings.get("objective") == "last"
 
 
 def told_settings(results: Results | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from pydantic import Field
 from transformers import AutoConfig, PreTrainedConfig
 
 from exitnas.backbones import BACKBONES
@@ -11,8 +12,28 @@ from exitnas.errors import ExitnasError, UsageError
 from exitnas.exits.genotype import Genotype
 from exitnas.files import json_kind
 from exitnas.policies.base import Policy, make_policy
-from exitnas.schema import parse
+from exitnas.schema import Frozen, parse
 from exitnas.tasks.spec import TaskSpec
+
+
+class DataRecord(Frozen):
+    """How to find the rows a model was trained on."""
+
+    data_dir: str | None = None
+    """Folder of local data files."""
+    split_seed: int = Field(default=42, ge=0)
+    """Seed of the dev/test split."""
+    limit_eval: int | None = Field(default=None, ge=1)
+    """Rows of dev and of test that were used."""
+
+
+class Record(Frozen):
+    """What a model directory tells inference, under `exitnas` in its config."""
+
+    max_length: int = Field(default=128, ge=4, strict=True)
+    """Longest row in tokens."""
+    data: DataRecord = DataRecord()
+    """The training data."""
 
 
 @strict
@@ -50,6 +71,11 @@ class MultiExitConfig(PreTrainedConfig):
     def read_task(self) -> TaskSpec:
         """The task's spec, validated."""
         return parse(TaskSpec, self.task, "config.json: task")
+
+    def read_record(self) -> "Record":
+        """What inference needs besides, validated."""
+        known = {key: value for key, value in (self.exitnas or {}).items() if key in Record.model_fields}
+        return parse(Record, known, "config.json: exitnas")
 
     def read_policy(self) -> Policy | None:
         """The stored exit policy, validated; None when there is none.

@@ -74,6 +74,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         self.exits = build_exits(genotype, num_labels)
         self.certainty = CertaintyHead(genotype.hidden_size) if config.certainty else None
         config.check_temperatures(genotype.layers, num_labels)
+        config.read_record()
         self.policy: Policy | None = None
         try:
             self.set_policy(config.read_policy())
@@ -162,9 +163,14 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     def exit(self, index: int, hidden: Tensor, mask: Tensor) -> Tensor:
         """Logits `[B, C]` of the exit after layer `index` (from 0) from hidden states `[B, T, D]` and mask `[B, T]`.
 
-        In eval mode they are divided by the exit's temperature where the config has temperatures.
+        In eval mode they are divided by the exit's temperature where the config has temperatures. Autocast is left to
+        the encoder: in these small modules lower precision costs time and digits.
         """
-        logits = self.exits[index](hidden, mask)
+        if torch.is_autocast_enabled(hidden.device.type):
+            with torch.autocast(hidden.device.type, enabled=False):
+                logits = self.exits[index](hidden, mask)
+        else:
+            logits = self.exits[index](hidden, mask)
         temperatures = None if self.training else self.config.temperatures
         return logits if temperatures is None else logits / temperatures[index]
 
@@ -180,7 +186,6 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_exits: bool | None = None,
-        **ignored: Any,
     ) -> MultiExitOutput:
         """Answer a batch, in eval mode under the exit policy in force, where every sample runs the layers it needs.
 

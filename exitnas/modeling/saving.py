@@ -9,13 +9,18 @@ import torch
 from exitnas.backbones.loading import quiet
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import json_kind, read_json, write_json
-from exitnas.modeling.card import write_card
+from exitnas.modeling.card import check_card, write_card
 from exitnas.modeling.model import MultiExitForSequenceClassification
 
 
 def save_model(model: MultiExitForSequenceClassification, tokenizer: Any, folder: Path | str) -> None:
-    """Write model, config and tokenizer to a temporary folder and rename it to `folder`."""
+    """Write model, config and tokenizer to a temporary folder and rename it to `folder`.
+
+    The tokenizer is saved with the length of training, so that a pipeline with `truncation=True` cuts where training,
+    evaluation and calibration did.
+    """
     folder = Path(folder)
+    tokenizer.model_max_length = (model.config.exitnas or {}).get("max_length", tokenizer.model_max_length)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with quiet():
@@ -77,7 +82,9 @@ def store_policy(path: Path | str, policy: dict[str, Any] | None, temperatures: 
     values = read_json(folder / "config.json")
     if not isinstance(values, dict):
         raise ExitnasError(f"{folder}/config.json: expected an object, got {json_kind(values)}; copy the model again")
-    write_json(folder / "config.json", {**values, "policy": policy, "temperatures": temperatures})
+    values |= {"policy": policy, "temperatures": temperatures}
+    check_card(folder, values)
+    write_json(folder / "config.json", values)
     write_card(folder)
     return folder
 

@@ -26,7 +26,9 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """One line that should be read."""
-        self.console.print(f"[yellow]warning:[/] {text}", soft_wrap=True)
+        from rich.markup import escape
+
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
         """Yield `items` behind a progress bar."""

@@ -74,15 +74,18 @@ def check_columns(where: str, wanted: tuple[str, ...], found: list[str]) -> None
             raise ExitnasError(f"{where}: column {name!r} occurs {found.count(name)} times; keep one")
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path, *, lenient: bool = False) -> list[str]:
     """Lines of a UTF-8 text file, byte-order mark dropped; only LF and CRLF end a line.
+
+    Args:
+        lenient: let bytes that are not UTF-8 become lone surrogates, which no UTF-8 text has (PEP 383).
 
     Raises:
         ExitnasError: bytes that are not UTF-8, with the line they stand in.
     """
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig", errors="surrogateescape" if lenient else "strict")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ExitnasError(

@@ -64,8 +64,13 @@ def train_step(
     optimizer.step()
 
     def without_gradient(which: Callable[[], Batch]) -> Terms:
+        # In eval mode: the loss weights follow the losses of the model itself, not those of one draw of dropout.
+        training = model.training
+        model.eval()
         with torch.no_grad():
-            return measure(model, which(), parts, where, settings.precision)
+            terms = measure(model, which(), parts, where, settings.precision)
+        model.train(training)
+        return terms
 
     parts.weighting.update(seen, lambda: without_gradient(lambda: batch), lambda: without_gradient(other))
     return loss

@@ -36,6 +36,11 @@ class MultiHeadAttention(EncoderOperation):
         """The queries `[..., heads, n, h]` as they enter the dot product with the keys."""
         return query
 
+    def train(self, mode: bool = True) -> "MultiHeadAttention":
+        """As in torch; forgets the products kept for inference."""
+        self._folded = None
+        return super().train(mode)
+
     def first_token(self, x: Tensor, mask: Tensor) -> Tensor:
         """`[B, d]`: one query per head, and no projection of T keys and values.
 
@@ -43,9 +48,13 @@ class MultiHeadAttention(EncoderOperation):
         is the same for all t and falls out of the softmax; and the weights p_t sum to 1, so that
         sum_t p_t (V x_t + c) = V (sum_t p_t x_t) + c. So K and V are applied once per head instead of once per token.
         Without gradient, K^T Q and O V are multiplied out once and kept where they are small: more arithmetic in fewer
-        steps, which is faster for the few rows of a batch; `first_token_macs` counts the form above.
+        steps, which is faster for the few rows of a batch; `first_token_macs` counts the form above. What is kept is
+        renewed when a parameter is updated, loaded or replaced, and by `train()` and `eval()`; writing through
+        `parameter.data` between two calls in eval mode goes unseen.
         """
         batch, _, width = x.shape
+        if not isinstance(self.query_key_value.weight, Tensor):  # a quantized layer
+            return self(x, mask)[:, 0]
         if width <= FOLD_WIDTH and not torch.is_grad_enabled():
             return self._first_token_folded(x, mask)
         to_query, to_key, to_value = self.query_key_value.weight.view(3, width, width)
@@ -71,9 +80,10 @@ class MultiHeadAttention(EncoderOperation):
     def _fold(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weight and bias of K^T Q `[heads * d, d]` and of O V `[d, heads * d]`; renewed when a parameter changed."""
         parameters = tuple(self.parameters())
-        # A parameter made under inference mode has no version; it cannot be trained in place either.
-        seen = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
-        if self._folded is None or self._folded[0] != seen:
+        # A parameter made under inference mode has no version that would tell of a change: nothing is kept then.
+        tracked = not any(p.is_inference() for p in parameters)
+        seen = tuple((p.data_ptr(), p._version) for p in parameters) if tracked else None
+        if self._folded is None or seen is None or self._folded[0] != seen:
             heads, width = self.heads, self.width
             to_query, to_key, to_value = self.query_key_value.weight.detach().view(3, heads, -1, width)
             query_bias, _, value_bias = self.query_key_value.bias.detach().view(3, heads, 1, -1)

@@ -64,8 +64,8 @@ class Weighting:
 
         Args:
             seen: the terms the model was just updated with, before weighting.
-            again: computes the terms of the same batch (of D1) with the updated model, without gradient.
-            other: computes the terms of the next batch of D2 with the updated model, without gradient.
+            again: computes the terms of the same batch (of D1) with the updated model, without gradient or dropout.
+            other: computes the terms of the next batch of D2 with the updated model, without gradient or dropout.
         """
 
     def split(self, rows: list[int], generator: torch.Generator) -> tuple[list[int], list[int]]:
