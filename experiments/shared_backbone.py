@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from exitnas.cli.genotypes import load_genotype
 from exitnas.errors import ExitnasError
 from exitnas.exits.exit import build_exits
-from exitnas.exits.genotype import ExitGenotype, Genotype
+from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.files import write_json, write_text
 from exitnas.objectives.base import task_losses
 from exitnas.reporting.progress import Reporter
@@ -87,7 +87,7 @@ def read(name: str, setup: Setup) -> Genotype:
     backbone = setup.backbone
     place = setup.settings.backbone, backbone.num_layers, backbone.hidden_size
     if name in space_names():
-        return load_space(name).only_genotype(*place, {})  # type: ignore[arg-type]
+        return load_space(name).only_genotype(*place, Origin())
     words = name.split()
     if len(words) != 6:
         return load_genotype(name)

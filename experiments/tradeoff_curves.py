@@ -23,7 +23,7 @@ from exitnas.inference.evaluate import check_policies
 from exitnas.inference.machine import describe_machine
 from exitnas.inference.session import Session
 from exitnas.inference.speed import early_exit, measure_speed
-from exitnas.policies.base import Policy, make_policy
+from exitnas.policies.base import Policy, make_policy, no_early_exit
 from exitnas.reporting.progress import Reporter
 
 POLICIES = ("cobee", "patience", "voting", "entropy", "max_prob", "lte")
@@ -49,7 +49,7 @@ def measure(
     """Per series its points: those of `tradeoff.Point` and what was measured."""
     evaluation = session.evaluation()
     data, model = evaluation.splits[split][0], session.model
-    full = make_policy("static", {"exit": len(model.exits)})
+    full = no_early_exit(len(model.exits))
     series: list[tuple[str, dict[str, Any]]] = [("all layers", asdict(evaluation.point(full, split)))]
     settings: list[Policy] = [full]
     for name in names:

@@ -1,1 +1,1 @@
-"""Running multi-exit models: samples leave one by one; speed and trade-off curves."""
+"""Running multi-exit models: samples leave one by one; speed, trade-off curves and calibration."""

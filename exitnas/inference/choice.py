@@ -13,7 +13,7 @@ from exitnas.inference.risk import accuracy_losses, error_losses, fixed_sequence
 from exitnas.inference.simulate import simulate
 from exitnas.inference.tradeoff import Point, measure
 from exitnas.policies import POLICIES
-from exitnas.policies.base import Policy
+from exitnas.policies.base import Policy, no_early_exit
 from exitnas.training.temperature import tempered
 
 
@@ -52,7 +52,7 @@ class Outputs:
 
     def off(self) -> Policy:
         """The policy of early exit off."""
-        return POLICIES.create("static", exit=self.logits.shape[1])
+        return no_early_exit(self.logits.shape[1])
 
 
 def slow_to_fast(policy: str, grid: Outputs, points: int = 50, **fixed: Any) -> list[Policy]:

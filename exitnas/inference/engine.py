@@ -151,17 +151,17 @@ def read_exit(model: Any, policy: Policy, plan: Plan, index: int, running: Runni
         leave: [b] bool, or None where the plan does not ask. A policy without state is not called there.
     """
     hidden, mask = running.hidden, running.context.mask
-    logits = _full_precision(partial(model.exit, index), hidden, mask)
+    logits = full_precision(partial(model.exit, index), hidden, mask)
     if running.state is None:
         running.state = policy.start(len(running), len(plan.reads), logits.shape[-1], hidden.device)
     if not plan.asks[index] and not running.state:
         return logits, None
-    certainty = _full_precision(model.certainty, hidden, mask) if "certainty" in policy.needs else None
+    certainty = full_precision(model.certainty, hidden, mask) if "certainty" in policy.needs else None
     leave = policy.step(index, logits, running.state, certainty=certainty, labels=running.labels)
     return logits, leave if plan.asks[index] else None
 
 
-def _full_precision(head: Any, hidden: Tensor, mask: Tensor) -> Tensor:
+def full_precision(head: Any, hidden: Tensor, mask: Tensor) -> Tensor:
     """Call a head outside any autocast: lower precision pays in the backbone, in these small modules it costs time."""
     if not torch.is_autocast_enabled(hidden.device.type):
         return head(hidden, mask)

@@ -9,7 +9,7 @@ from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import json_kind, parse_json
 from exitnas.inference.engine import run
 from exitnas.inference.stream import run_stream
-from exitnas.policies.base import Policy
+from exitnas.policies.base import Policy, no_early_exit
 from exitnas.tasks.spec import TaskSpec
 from exitnas.tasks.tables import read_lines
 from exitnas.training.device import backbone_precision
@@ -80,7 +80,11 @@ def _fault(spec: TaskSpec, texts: tuple[str, str | None]) -> str | None:
 
 
 def _lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode("utf-8")  # in C, unlike a look at every character
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _named(outcome: Any, spec: TaskSpec) -> list[dict[str, Any]]:
@@ -157,9 +161,7 @@ def _came(value: Any, columns: tuple[str, ...] | None) -> str:
 
 def default_policy(model: Any) -> Policy:
     """The policy stored with the model (`exitnas calibrate`); without one early exit is off, the last exit answers."""
-    from exitnas.policies.base import make_policy
-
-    return model.policy or make_policy("static", {"exit": len(model.exits)})
+    return model.policy or no_early_exit(len(model.exits))
 
 
 def requested_policy(model: Any, name: str | None, parameters: dict[str, Any]) -> Policy:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from exitnas.errors import require
 from exitnas.inference.engine import run
-from exitnas.policies.base import Policy, make_policy
+from exitnas.policies.base import Policy, no_early_exit
 from exitnas.training.batches import Encoded
 from exitnas.training.device import backbone_precision, to_device
 
@@ -200,7 +200,7 @@ def time_policies(
         rounds: repetitions; the median counts. LECO runs the test set ten times.
     """
     device = next(model.parameters()).device
-    off = make_policy("static", {"exit": len(model.exits)})
+    off = no_early_exit(len(model.exits))
     contestants = [early_exit(policy.name, model, data, policy) for policy in (off, *policies)]
     batches = even_batches(data, samples, 1)
     seconds, _ = race(contestants, batches, device, rounds=rounds, precision=precision)

@@ -53,19 +53,18 @@ def write_card(folder: Path | str, tags: list[str] | None = None) -> None:
         ExitnasError: the config is damaged.
     """
     folder = Path(folder)
-    values = read_json(folder / "config.json")
+    write_text(folder / CARD, card_of(folder, read_json(folder / "config.json"), tags))
+
+
+def card_of(folder: Path, values: Any, tags: list[str] | None = None) -> str:
+    """The card of a model directory whose `config.json` holds `values`; errors as in `write_card`."""
     try:
         config = MultiExitConfig.from_dict(values)
     except Exception as error:  # not an object, or values of a wrong type
         reason = " ".join(str(error).split())[:200]
         raise ExitnasError(f"{folder / 'config.json'}: not the config of a model ({reason}); copy it again") from error
-    write_text(folder / CARD, card_text(config, tags))
-
-
-def check_card(folder: Path | str, values: dict[str, Any]) -> None:
-    """Refuse (`ExitnasError`) a config that no card can be written from, before it replaces the one in `folder`."""
     try:
-        card_text(MultiExitConfig.from_dict(values))
+        return card_text(config, tags)
     except ExitnasError as error:
         raise ExitnasError(f"{folder}: {error}") from None
 

@@ -15,6 +15,7 @@ from exitnas.backbones.loading import backbone_from_config
 from exitnas.errors import ExitnasError, UsageError, require
 from exitnas.exits.exit import build_exits
 from exitnas.exits.genotype import Genotype
+from exitnas.inference.engine import full_precision
 from exitnas.modeling.card import write_card
 from exitnas.modeling.configuration import MultiExitConfig
 from exitnas.modeling.early_exit import leave_early
@@ -166,11 +167,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         In eval mode they are divided by the exit's temperature where the config has temperatures. Autocast is left to
         the encoder: in these small modules lower precision costs time and digits.
         """
-        if torch.is_autocast_enabled(hidden.device.type):
-            with torch.autocast(hidden.device.type, enabled=False):
-                logits = self.exits[index](hidden, mask)
-        else:
-            logits = self.exits[index](hidden, mask)
+        logits = full_precision(self.exits[index], hidden, mask)
         temperatures = None if self.training else self.config.temperatures
         return logits if temperatures is None else logits / temperatures[index]
 

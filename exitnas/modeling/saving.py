@@ -8,8 +8,8 @@ import torch
 
 from exitnas.backbones.loading import quiet
 from exitnas.errors import ExitnasError, UsageError
-from exitnas.files import json_kind, read_json, write_json
-from exitnas.modeling.card import check_card, write_card
+from exitnas.files import json_kind, read_json, write_json, write_text
+from exitnas.modeling.card import CARD, card_of
 from exitnas.modeling.model import MultiExitForSequenceClassification
 
 
@@ -83,9 +83,9 @@ def store_policy(path: Path | str, policy: dict[str, Any] | None, temperatures: 
     if not isinstance(values, dict):
         raise ExitnasError(f"{folder}/config.json: expected an object, got {json_kind(values)}; copy the model again")
     values |= {"policy": policy, "temperatures": temperatures}
-    check_card(folder, values)
+    card = card_of(folder, values)  # before anything is written: a config without a card is refused
     write_json(folder / "config.json", values)
-    write_card(folder)
+    write_text(folder / CARD, card)
     return folder
 
 

@@ -149,6 +149,11 @@ def make_policy(name: str, parameters: dict[str, Any]) -> Policy:
     return POLICIES.create(name, **parameters)
 
 
+def no_early_exit(num_exits: int) -> Policy:
+    """The policy of a model of E exits with early exit off: the last exit alone is run and answers."""
+    return make_policy("static", {"exit": num_exits})
+
+
 def check_number(policy: str, parameter: str, value: Any, valid: str, low: float, high: float = math.inf) -> None:
     """Refuse a parameter that is not a finite number in [low, high]; `valid` words the range."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
