@@ -55,8 +55,9 @@ def test_encoder_operation_keeps_the_contract(name: str) -> None:
         other = operation(x.masked_fill(~mask[..., None], garbage), mask)
         assert torch.equal(other[mask], y[mask]), garbage
     for row, length in enumerate(LENGTHS):
-        alone = operation(x[row : row + 1, :length], mask[row : row + 1, :length])
-        assert torch.allclose(alone[0], y[row, :length], atol=1e-5)
+        for real in (mask[row : row + 1, :length], None):
+            alone = operation(x[row : row + 1, :length], real)
+            assert torch.allclose(alone[0], y[row, :length], atol=1e-5)
     macs = operation.macs(T)
     assert type(macs) is int
     assert 0 <= macs <= operation.macs(T + 1)
@@ -105,8 +106,11 @@ def test_first_token_is_that_of_forward(name: str) -> None:
     assert first.shape == (B, D)
     assert torch.allclose(first, operation(x, mask)[:, 0], rtol=1e-5, atol=1e-5)
     assert torch.equal(operation.first_token(x.masked_fill(~mask[..., None], 1e30), mask), first)
-    alone = operation.first_token(x[:, :1], mask[:, :1])
-    assert torch.allclose(alone, operation(x[:, :1], mask[:, :1])[:, 0], rtol=1e-5, atol=1e-5)
+    for real in (mask[:, :1], None):
+        alone = operation.first_token(x[:, :1], real)
+        assert torch.allclose(alone, operation(x[:, :1], mask[:, :1])[:, 0], rtol=1e-5, atol=1e-5)
+    everyone = operation.first_token(x, torch.ones_like(mask))
+    assert torch.allclose(operation.first_token(x, None), everyone, rtol=1e-5, atol=1e-5)
     within = T if operation.reach is None else operation.reach + 1
     assert torch.equal(operation.first_token(x[:, :within], mask[:, :within]), first)
     assert type(operation.first_token_macs(T)) is int
@@ -201,8 +205,9 @@ def test_pooling_keeps_the_contract(name: str) -> None:
     for garbage in (7.0, -1e30, torch.finfo(torch.float32).max):
         assert torch.equal(pooling(x.masked_fill(~mask[..., None], garbage), mask), y)
     for row, length in enumerate(LENGTHS):
-        alone = pooling(x[row : row + 1, :length], mask[row : row + 1, :length])
-        assert torch.allclose(alone[0], y[row], atol=1e-5)
+        for real in (mask[row : row + 1, :length], None):
+            alone = pooling(x[row : row + 1, :length], real)
+            assert torch.allclose(alone[0], y[row], atol=1e-5)
     assert type(pooling.macs(T)) is int
     assert pooling.macs(T) >= 0
     changed = x.clone()

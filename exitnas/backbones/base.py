@@ -21,11 +21,13 @@ class Context:
         mask: bool [B, T], True where a token is real, False where it is padding.
         per_sample: further tensors whose first dimension is B (attention masks).
         shared: values without a batch dimension, the same for every sample (relative positions, rotary angles).
+        padded: False where it is known that no token is padding.
     """
 
     mask: Tensor
     per_sample: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
+    padded: bool = True
 
     def select(self, keep: Tensor) -> "Context":
         """The context of the samples `keep` (int64 [n], indices into B), in that order."""
@@ -33,6 +35,7 @@ class Context:
             mask=self.mask.index_select(0, keep),
             per_sample={name: value.index_select(0, keep) for name, value in self.per_sample.items()},
             shared=self.shared,
+            padded=self.padded,
         )
 
 

@@ -1,25 +1,97 @@
-"""One BERT layer without what the stock classes do around it: the same modules, the same operations, in order.
+"""BERT layers without what the stock classes do around them: the same operations on the same weights, in order.
 
-At batch 1 the stock layer's wrapping (attention dispatch, chunking, hooks, keyword handling) takes about a tenth of a
-small model's time.
+At batch 1 a small model's layer takes as long as it has things to do, not as it has numbers to multiply. Here it is
+twelve operations on weights gathered once per batch, with sums and activations written over what is not needed again:
+about a tenth less time than the stock layer, bit for bit the same result.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from transformers.activations import GELUActivation
 
 _WRAPPERS = ("attention", "intermediate", "output")
 
 
-def can_be_lean(block: Any) -> bool:
-    """Whether `bert_layer` gives what `block(...)` gives: no dropout, SDPA, no chunks, nothing hooked onto its parts.
+class LeanLayer(NamedTuple):
+    """The weight `[n, D]` and bias `[n]` of every part of a layer, and what else it computes with."""
 
-    Asked before every layer, so it looks things up where `nn.Module` keeps them, which costs a tenth of its attributes.
+    query: tuple[Tensor, Tensor]
+    key: tuple[Tensor, Tensor]
+    value: tuple[Tensor, Tensor]
+    attended: tuple[Tensor, Tensor]
+    inner: tuple[Tensor, Tensor]
+    outer: tuple[Tensor, Tensor]
+    attended_norm: tuple[Tensor, Tensor, float]
+    outer_norm: tuple[Tensor, Tensor, float]
+    head_size: int
+    scaling: float
+    activation: Any
+
+
+def gather(blocks: Iterable[Any]) -> list[LeanLayer] | None:
+    """What `lean_layer` needs of every layer; None where it would not give what the layers give.
+
+    It serves inference: no gradient, no dropout, SDPA, no chunks, nothing hooked onto or put in place of any part.
+    Asked before every batch, so things are looked up where `nn.Module` keeps them.
 
     Args:
-        block: a `BertLayer`, or one of RoBERTa's, XLM-RoBERTa's or ELECTRA's, which are alike.
+        blocks: `BertLayer`s, or RoBERTa's, XLM-RoBERTa's or ELECTRA's, which are alike.
     """
+    if torch.is_grad_enabled():
+        return None
+    found = []
+    for block in blocks:
+        if not _plain(block):
+            return None
+        modules = block._modules
+        attention, outer = modules["attention"]._modules, modules["output"]._modules
+        attend, attended = attention["self"], attention["output"]._modules
+        inner, projections = modules["intermediate"], attend._modules
+        linears = (*(projections[name] for name in ("query", "key", "value")), attended["dense"])
+        linears = (*linears, inner._modules["dense"], outer["dense"])
+        norms = (attended["LayerNorm"], outer["LayerNorm"])
+        kinds = [nn.Linear] * len(linears) + [nn.LayerNorm] * len(norms)
+        if any(type(part) is not kind for part, kind in zip((*linears, *norms), kinds, strict=True)):
+            return None
+        if any(_hooked(vars(part)) for part in (*linears, *norms)):
+            return None
+        weights = [(own["weight"], own["bias"]) for own in (part._parameters for part in linears)]
+        scales = [(own["weight"], own["bias"], part.eps) for own, part in ((part._parameters, part) for part in norms)]
+        activation = inner.intermediate_act_fn
+        found.append(LeanLayer(*weights, *scales, attend.attention_head_size, attend.scaling, activation))
+    return found
+
+
+def lean_layer(layer: LeanLayer, hidden: Tensor, attention: Tensor | None) -> Tensor:
+    """The output [B, T, D] of a layer, bit for bit that of the stock one.
+
+    Args:
+        hidden: [B, T, D].
+        attention: the stock attention mask, [B, 1, T, T], or None when nothing is padded.
+    """
+    shape = (*hidden.shape[:-1], -1, layer.head_size)
+    query = linear(hidden, *layer.query).view(shape).transpose(1, 2)
+    key = linear(hidden, *layer.key).view(shape).transpose(1, 2)
+    value = linear(hidden, *layer.value).view(shape).transpose(1, 2)
+    seen = scaled_dot_product_attention(query, key, value, attn_mask=attention, scale=layer.scaling)
+    hidden = _normalized(linear(seen.transpose(1, 2).flatten(2), *layer.attended), hidden, layer.attended_norm)
+    inner = linear(hidden, *layer.inner)
+    inner = torch.ops.aten.gelu_(inner) if type(layer.activation) is GELUActivation else layer.activation(inner)
+    return _normalized(linear(inner, *layer.outer), hidden, layer.outer_norm)
+
+
+def _normalized(new: Tensor, residual: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
+    weight, bias, epsilon = norm
+    total = new.add_(residual) if new.dtype == residual.dtype else new + residual  # they differ under autocast
+    return layer_norm(total, weight.shape, weight, bias, epsilon)
+
+
+def _plain(block: Any) -> bool:
+    """Whether nothing in the layer's wrapping changes what it computes."""
     own = vars(block)
     if own["training"] or own["chunk_size_feed_forward"] or _hooked(own):
         return False
@@ -28,25 +100,6 @@ def can_be_lean(block: Any) -> bool:
     if any(map(_hooked, (attention, intermediate, output, attend, attended))):
         return False
     return attend["config"]._attn_implementation == "sdpa"
-
-
-def bert_layer(block: Any, hidden: Tensor, attention: Tensor | None) -> Tensor:
-    """The output [B, T, D] of a layer for which `can_be_lean`, bit for bit.
-
-    Args:
-        hidden: [B, T, D].
-        attention: the stock attention mask, [B, 1, T, T], or None when nothing is padded.
-    """
-    attend, attended = block.attention.self, block.attention.output
-    inner, outer = block.intermediate, block.output
-    shape = (*hidden.shape[:-1], -1, attend.attention_head_size)
-    query = attend.query(hidden).view(shape).transpose(1, 2)
-    key = attend.key(hidden).view(shape).transpose(1, 2)
-    value = attend.value(hidden).view(shape).transpose(1, 2)
-    seen = scaled_dot_product_attention(query, key, value, attn_mask=attention, scale=attend.scaling)
-    seen = seen.transpose(1, 2).flatten(2)
-    hidden = attended.LayerNorm(attended.dense(seen) + hidden)
-    return outer.LayerNorm(outer.dense(inner.intermediate_act_fn(inner.dense(hidden))) + hidden)
 
 
 def _hooked(own: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from exitnas.exits.genotype import ExitGenotype, Genotype
 from exitnas.exits.operations import ACTIVATIONS, ENCODERS, POOLINGS
-from exitnas.exits.operations.base import Pooling
+from exitnas.exits.operations.base import Pooling, first_tokens
 
 
 class Exit(nn.Module):
@@ -36,10 +36,10 @@ class Exit(nn.Module):
         whole = not self.pooling.first_token_only or None in reaches
         self.tokens_read: int | None = None if whole else 1 + max(reaches)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Logits `[B, C]` from hidden states `[B, T, D]`; `mask [B, T]` is True at real tokens. Computes in fp32."""
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """Logits `[B, C]` from hidden states `[B, T, D]`, in fp32; `mask [B, T]` is True at real tokens, None: all."""
         if self.tokens_read is not None:
-            hidden, mask = hidden[:, : self.tokens_read], mask[:, : self.tokens_read]
+            hidden, mask = first_tokens(hidden, mask, self.tokens_read)
         weight = self.classifier.weight
         # A quantized layer has no weight tensor and takes fp32.
         x = self.activation_in(self.down(hidden.to(weight.dtype) if isinstance(weight, Tensor) else hidden.float()))

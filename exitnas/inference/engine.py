@@ -88,8 +88,8 @@ def run(model: Any, batch: Mapping[str, Tensor], policy: Policy) -> Outcome:
 
     Args:
         model: in eval mode, with `backbone` (`exitnas.backbones.base.Backbone`), `exits` (of length E) and
-            `exit(index, hidden [b, T, D], mask [b, T]) -> logits [b, C]`; a policy that needs certainty also calls
-            `model.certainty(hidden, mask) -> [b]`.
+            `exit(index, hidden [b, T, D], mask [b, T] or None) -> logits [b, C]`; a policy that needs certainty also
+            calls `model.certainty(hidden, mask) -> [b]`.
         batch: `input_ids` and `attention_mask` [B, T], optionally `token_type_ids` [B, T]; `labels` [B] for policies
             that need them.
 
@@ -150,7 +150,7 @@ def read_exit(model: Any, policy: Policy, plan: Plan, index: int, running: Runni
         logits: [b, C] of the exit.
         leave: [b] bool, or None where the plan does not ask. A policy without state is not called there.
     """
-    hidden, mask = running.hidden, running.context.mask
+    hidden, mask = running.hidden, running.context.mask if running.context.padded else None
     logits = full_precision(partial(model.exit, index), hidden, mask)
     if running.state is None:
         running.state = policy.start(len(running), len(plan.reads), logits.shape[-1], hidden.device)
@@ -161,7 +161,7 @@ def read_exit(model: Any, policy: Policy, plan: Plan, index: int, running: Runni
     return logits, leave if plan.asks[index] else None
 
 
-def full_precision(head: Any, hidden: Tensor, mask: Tensor) -> Tensor:
+def full_precision(head: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """Call a head outside any autocast: lower precision pays in the backbone, in these small modules it costs time."""
     if not torch.is_autocast_enabled(hidden.device.type):
         return head(hidden, mask)

@@ -28,7 +28,7 @@ class MultiHeadAttention(EncoderOperation):
         self.output = nn.Linear(width, width)
         self._folded: tuple[Any, list[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]] | None = None
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = split_heads(self.query_key_value(x), self.heads)
         return self.output(join_heads(attend(self.scoring(query), key, value, mask)))
 
@@ -41,7 +41,7 @@ class MultiHeadAttention(EncoderOperation):
         self._folded = None
         return super().train(mode)
 
-    def first_token(self, x: Tensor, mask: Tensor) -> Tensor:
+    def first_token(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, d]`: one query per head, and no projection of T keys and values.
 
         With K and V the key and value projections of one head, q . (K x_t + b) = (K^T q) . x_t + q . b, whose last term
@@ -69,7 +69,7 @@ class MultiHeadAttention(EncoderOperation):
         )  # [heads, B, h]
         return self.output(value.transpose(0, 1).flatten(1))
 
-    def _first_token_folded(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _first_token_folded(self, x: Tensor, mask: Tensor | None) -> Tensor:
         batch, _, width = x.shape
         query_weight, query_bias, output_weight, output_bias = self._fold()
         query = functional.linear(x[:, 0], query_weight, query_bias).view(batch, 1, self.heads, width)
@@ -116,9 +116,10 @@ def join_heads(attended: Tensor) -> Tensor:
     return attended.transpose(1, 2).flatten(2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None = None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None = None) -> Tensor:
     """Scaled dot-product attention over `[B, heads, T, h]`; keys where `mask [B, T]` is False are invisible.
 
     Scores are multiplied by `scale`, 1/sqrt(h) when None.
     """
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :], scale=scale)
+    visible = None if mask is None else mask[:, None, None, :]
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scale)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 class EncoderOperation(nn.Module):
     """Maps the cell's input to its output, both `[B, T, d]`.
 
-    A masked position must influence no real one; what an operation puts at masked positions is never read.
+    A masked position must influence no real one; what an operation puts at masked positions is never read. A mask of
+    None says that no token is padding, and gives what a mask that is True everywhere gives.
 
     Attributes:
         reach: how many tokens to each side the output at a token depends on; 0 when on that token alone, None when on
@@ -20,18 +21,18 @@ class EncoderOperation(nn.Module):
         super().__init__()
         self.width = width
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Encode `x [B, T, d]`; `mask [B, T]` is True at real tokens."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Encode `x [B, T, d]`; `mask [B, T]` is True at real tokens, None when all are."""
         raise NotImplementedError
 
-    def first_token(self, x: Tensor, mask: Tensor) -> Tensor:
+    def first_token(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """What `forward` puts at the first token, `[B, d]`, and nothing else.
 
         `x [B, n, d]` and `mask [B, n]` hold the first n tokens, all within reach of the first among them. The default
         encodes those within reach; override it, and `first_token_macs`, where one output takes less work.
         """
         if self.reach is not None:
-            x, mask = x[:, : self.reach + 1], mask[:, : self.reach + 1]
+            x, mask = first_tokens(x, mask, self.reach + 1)
         return self(x, mask)[:, 0]
 
     def kernel(self) -> tuple[Tensor, Tensor] | None:
@@ -51,7 +52,7 @@ class EncoderOperation(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Maps `[B, T, d]` to `[B, d]`; masked tokens have no weight."""
+    """Maps `[B, T, d]` to `[B, d]`; masked tokens have no weight. A mask of None says that no token is padding."""
 
     #: True when the result is the first token itself; an exit then computes that token alone.
     first_token_only = False
@@ -60,7 +61,7 @@ class Pooling(nn.Module):
         super().__init__()
         self.width = width
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Pool `x [B, T, d]` over real tokens of `mask [B, T]`."""
         raise NotImplementedError
 
@@ -69,9 +70,14 @@ class Pooling(nn.Module):
         return 0
 
 
-def masked(x: Tensor, mask: Tensor) -> Tensor:
-    """`x [B, T, d]` with exact zeros where `mask [B, T]` is False."""
-    return x.masked_fill(~mask.unsqueeze(-1), 0.0)
+def masked(x: Tensor, mask: Tensor | None, value: float = 0.0) -> Tensor:
+    """`x [B, T, d]` with exactly `value` where `mask [B, T]` is False; `x` itself where the mask is None."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), value)
+
+
+def first_tokens(x: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+    """The first `count` tokens of `x [B, T, d]` and of `mask [B, T]`, if there is one."""
+    return x[:, :count], None if mask is None else mask[:, :count]
 
 
 def lowest(dtype: torch.dtype) -> float:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exitnas.errors import require
-from exitnas.exits.operations.base import EncoderOperation, masked
+from exitnas.exits.operations.base import EncoderOperation, first_tokens, masked
 
 
 class Convolution(EncoderOperation):
@@ -19,13 +19,13 @@ class Convolution(EncoderOperation):
         self.reach = kernel_size // 2
         self.convolution = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return same_convolution(masked(x, mask), self.convolution.weight, self.convolution.bias)
 
-    def first_token(self, x: Tensor, mask: Tensor) -> Tensor:
+    def first_token(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.reach == 0:  # the first token is real, so there is nothing to hide
             return functional.linear(x[:, 0], self.convolution.weight.squeeze(-1), self.convolution.bias)
-        near = masked(x[:, : self.reach + 1], mask[:, : self.reach + 1])  # [B, n, d]; what lies left of it is padding
+        near = masked(*first_tokens(x, mask, self.reach + 1))  # [B, n, d]; what lies left of it is padding
         weight = self.convolution.weight[:, :, self.reach : self.reach + near.shape[1]]
         return functional.linear(near.transpose(1, 2).flatten(1), weight.flatten(1), self.convolution.bias)
 

@@ -11,7 +11,7 @@ class Skip(EncoderOperation):
 
     reach = 0
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x
 
     def macs(self, tokens: int) -> int:
@@ -23,7 +23,7 @@ class Null(EncoderOperation):
 
     reach = 0
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return torch.zeros_like(x)
 
     def macs(self, tokens: int) -> int:

@@ -11,22 +11,22 @@ class ClsPooling(Pooling):
 
     first_token_only = True
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x[:, 0]
 
 
 class MaxPooling(Pooling):
     """Element-wise maximum over real tokens."""
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x.masked_fill(~mask.unsqueeze(-1), lowest(x.dtype)).amax(1)
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return masked(x, mask, lowest(x.dtype)).amax(1)
 
 
 class AveragePooling(Pooling):
     """Mean over real tokens."""
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return masked(x, mask).sum(1) / mask.sum(1, keepdim=True)
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.mean(1) if mask is None else masked(x, mask).sum(1) / mask.sum(1, keepdim=True)
 
     def macs(self, tokens: int) -> int:
         return tokens * self.width
@@ -43,10 +43,11 @@ class SelfAttentionPooling(Pooling):
         super().__init__(width)
         self.query = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         score = (x @ self.query) / self.width**0.5
-        weight = score.masked_fill(~mask, lowest(x.dtype)).softmax(1)
-        return torch.bmm(weight.unsqueeze(1), x.masked_fill(~mask.unsqueeze(-1), 0.0)).squeeze(1)
+        if mask is not None:
+            score = score.masked_fill(~mask, lowest(x.dtype))
+        return torch.bmm(score.softmax(1).unsqueeze(1), masked(x, mask)).squeeze(1)
 
     def macs(self, tokens: int) -> int:
         return 2 * tokens * self.width
