@@ -22,10 +22,12 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
         kind: backbone, linear, activation, convolution, attention, skip, other (encoder operations), sum, pooling
             or null.
         label: what to print.
-        detail: a second, smaller line, or None.
+        detail: a second, smaller line, or None; at an encoder layer it says whether the exit was refined.
         operation: name in the registry, None where nothing is chosen.
         probability: of the chosen operation when the search ended, None when unknown.
         candidates: probability of every candidate, empty when unknown.
+        runner_up: the best other candidate and its probability, None when unknown or when there was no other. It can
+            be more probable than the chosen operation, when refining went against the arg-max.
         repaired: True when the operation took the place of a null or a skip that had won on both encoder edges.
     """
     graph: nx.DiGraph = nx.DiGraph()
@@ -34,8 +36,14 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
         searched = {} if genotype.probabilities is None else genotype.probabilities[index]
 
         def add(part: str, kind: str, label: str, detail: str | None = None, *, layer: int = layer, **more: Any) -> str:
-            chosen = {"operation": None, "probability": None, "candidates": {}, "repaired": False, **more}
-            graph.add_node(f"{layer}.{part}", layer=layer, kind=kind, label=label, detail=detail, **chosen)
+            nothing: dict[str, Any] = {
+                "operation": None,
+                "probability": None,
+                "candidates": {},
+                "runner_up": None,
+                "repaired": False,
+            }
+            graph.add_node(f"{layer}.{part}", layer=layer, kind=kind, label=label, detail=detail, **(nothing | more))
             return f"{layer}.{part}"
 
         parts = {
@@ -44,7 +52,7 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
         }
         encoders = [edge for edge in ("encoder_1", "encoder_2") if parts[edge]["kind"] != "null" or searched.get(edge)]
 
-        trunk = add("layer", "backbone", f"layer {layer}")
+        trunk = add("layer", "backbone", f"layer {layer}", "refined" if exit_.refined else None)
         if layer > 1:
             graph.add_edge(f"{layer - 1}.layer", trunk, faint=False)
         chain = [trunk]
@@ -68,21 +76,26 @@ def genotype_graph(genotype: Genotype) -> nx.DiGraph:
     return graph
 
 
+def operation_kind(edge: str, operation: str) -> str:
+    """The kind of node, as in `genotype_graph`, that `operation` is on `edge`."""
+    if operation == "null":
+        return "null"
+    if edge.startswith("encoder"):
+        return _FAMILIES.get(operation.partition("_")[0], "other")
+    return edge.partition("_")[0]
+
+
 def _chosen(operation: str, edge: str, candidates: dict[str, float], repaired: bool) -> dict[str, Any]:
     """Node attributes of the operation on `edge`."""
-    if operation == "null":
-        kind = "null"
-    elif edge.startswith("encoder"):
-        kind = _FAMILIES.get(operation.partition("_")[0], "other")
-    else:
-        kind = edge.partition("_")[0]
     probability = candidates.get(operation)
+    others = [(name, value) for name, value in candidates.items() if name != operation]
     return {
-        "kind": kind,
+        "kind": operation_kind(edge, operation),
         "label": f"{operation} *" if repaired else operation,
         "detail": None if probability is None else f"{probability:.2f}",
         "operation": operation,
         "probability": probability,
         "candidates": dict(candidates),
+        "runner_up": max(others, key=lambda pair: pair[1], default=None),
         "repaired": repaired,
     }

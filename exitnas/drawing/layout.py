@@ -1,143 +1,113 @@
-"""Where everything stands on the sheet: one row per encoder layer, one column per step, title above, legend below.
+"""Where everything stands on the sheet: genotypes side by side, in each one row per encoder layer, one column per step.
 
-Positions are computed here and pinned, so that every renderer draws the same picture.
+Rows wrap into columns so that the sheet keeps the shape of a page. Positions are computed here and pinned, so that
+every renderer draws the same picture.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log, sqrt
 
-import networkx as nx
-
-from exitnas.drawing.graph import genotype_graph
+from exitnas.drawing.legend import legend
+from exitnas.drawing.rows import HEADINGS, Rows, check_layers, measure, row_arrows, row_boxes
+from exitnas.drawing.sheet import INK, QUIET, STYLES, Arrow, Box, Sheet, shorten, text_box, text_width
 from exitnas.exits.genotype import Genotype
 
-
-@dataclass(frozen=True)
-class Style:
-    """Colours of a kind of node, each six hexadecimal digits."""
-
-    fill: str
-    line: str
-    text: str
-    meaning: str = ""
-
-
-STYLES = {
-    "backbone": Style("#2f3b52", "#2f3b52", "#ffffff", "encoder layer"),
-    "linear": Style("#e7ebf0", "#8793a3", "#2b3442", "linear"),
-    "activation": Style("#fff0c7", "#d9a11e", "#5c4200", "activation"),
-    "convolution": Style("#d6e8fc", "#4a8ad4", "#123f73", "convolution"),
-    "attention": Style("#e9dcf9", "#8d5ccc", "#43207a", "attention"),
-    "skip": Style("#d9f1dc", "#4aa45b", "#17532a", "skip"),
-    "other": Style("#d3f1f0", "#2f9c98", "#0d4a48", "other operation"),
-    "pooling": Style("#fddfd8", "#db6c52", "#7a2412", "pooling"),
-    "null": Style("#ffffff", "#b7bfca", "#8b95a3", "null"),
-    "sum": Style("#ffffff", "#5d6979", "#2b3442"),
-}
-INK, QUIET, FAINT, BAND, PAPER = "#1f2733", "#6b7685", "#c3cad3", "#f4f6f9", "#ffffff"
-
-COLUMNS = ("layer", "down", "activation_in", "encoder", "sum", "pooling", "activation_out", "classifier")
-_HEADINGS = dict(
-    zip(COLUMNS, ("", "project", "activation", "encode", "", "pool", "activation", "classify"), strict=True)
-)
-HEIGHT, GAP, MARGIN = 28.0, 26.0, 16.0
+TOKENS = 128
+"""Length of the sample whose multiply-accumulates are printed, unless another is asked for."""
+CLASSES = 2
+SHAPE = 1.35
+"""Width over height a sheet comes close to."""
+GUTTER, PANEL_GAP, HEADING, TURN = 36.0, 44.0, 26.0, 14.0
 
 
 @dataclass(frozen=True)
-class Box:
-    """A node on the sheet; lengths in points, x to the right, y upwards, measured at the centre.
+class Panel:
+    """One genotype among others.
 
     Attributes:
-        label: first line; `detail`: smaller second line.
-        shape: box, circle, band (a background without a border) or text (no border, no background).
-        size: font size of the label in points.
-        hint: text shown when the mouse rests on the node.
+        name: printed above it when it is not alone.
+        classes: C of its task, for the parameters of the classifiers.
     """
 
-    name: str
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str = ""
-    detail: str | None = None
-    shape: str = "box"
-    style: Style = field(default_factory=lambda: Style(PAPER, PAPER, QUIET))
-    dashed: bool = False
-    bold: bool = False
-    size: float = 11.0
-    hint: str = ""
+    genotype: Genotype
+    name: str = ""
+    classes: int = CLASSES
 
 
-@dataclass(frozen=True)
-class Arrow:
-    """An edge on the sheet between two boxes."""
-
-    tail: str
-    head: str
-    color: str
-    dashed: bool = False
-    width: float = 1.1
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A whole picture: boxes in the order they are painted, then arrows."""
-
-    boxes: list[Box]
-    arrows: list[Arrow]
-    title: str
+def arrange(
+    genotype: Genotype,
+    title: str | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    columns: int | None = None,
+    tokens: int = TOKENS,
+    classes: int = CLASSES,
+) -> Sheet:
+    """The picture of a genotype; arguments and errors as of `arrange_panels`."""
+    return arrange_panels([Panel(genotype, "", classes)], title, layers=layers, columns=columns, tokens=tokens)
 
 
-def text_width(text: str, size: float) -> float:
-    """A generous estimate of the width of `text` in points at font size `size`."""
-    return 0.56 * size * len(text)
-
-
-def shorten(text: str, length: int = 60) -> str:
-    """`text`, its beginning replaced by an ellipsis when it is longer than `length`."""
-    return text if len(text) <= length else "…" + text[1 - length :]
-
-
-def arrange(genotype: Genotype, title: str | None = None) -> Sheet:
-    """The picture of a genotype.
+def arrange_panels(
+    panels: Sequence[Panel],
+    title: str | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    columns: int | None = None,
+    tokens: int = TOKENS,
+) -> Sheet:
+    """The picture of several genotypes: up to three side by side, more in rows of about as many as there are rows.
 
     Args:
-        title: first line of the title; by default it names the backbone.
+        title: first line; by default it names the backbone.
+        layers: the layers to show, from 1; None for all.
+        columns: how many columns the layers of each genotype are wrapped into; None for what suits the sheet.
+        tokens: length of the sample whose multiply-accumulates are printed.
+
+    Raises:
+        UsageError: a genotype has no such layer.
     """
-    graph = genotype_graph(genotype)
-    title = title or f"Exits of {shorten(genotype.backbone)}"
-    columns, right = _columns(graph)
-    two = any(f"{layer}.sum" in graph for layer in range(1, genotype.layers + 1))
-    pitch = 2 * HEIGHT + 14 if two else HEIGHT + 14
-    titles = [
-        (title, 16.0, INK, True),
-        (_subtitle(genotype), 11.0, QUIET, False),
-    ]
-    needed = max(text_width(text, size) for text, size, _, _ in titles)
-    shift = max(0.0, (needed - right) / 2)
-    columns = {name: (x + shift, width) for name, (x, width) in columns.items()}
-    sheet_width = max(right, needed)
+    shown = [check_layers(layers, panel.genotype, panel.name) for panel in panels]
+    parts = [measure(p.genotype, chosen, tokens, p.classes) for p, chosen in zip(panels, shown, strict=True)]
+    pitch = max(rows.pitch for rows in parts)
+    parts = [Rows(r.graph, r.layers, r.columns, r.width, pitch, r.costs) for r in parts]
+    heads = [[] if len(panels) == 1 else [shorten(p.name) or "genotype", subtitle(p.genotype)] for p in panels]
+    beside = len(panels) if len(panels) <= 3 else ceil(sqrt(len(panels)))
+    most = max(len(rows.layers) for rows in parts)
+    if columns is None:
+        columns = min(range(1, min(most, 12) + 1), key=lambda n: abs(log(_size(parts, heads, n, beside) / SHAPE)))
+
+    titles = [(shorten(title, 120) if title else _title(panels), 16.0, INK, True)]
+    if len(panels) == 1:
+        titles.append((subtitle(panels[0].genotype), 11.0, QUIET, False))
+    lines = [list(range(start, min(start + beside, len(panels)))) for start in range(0, len(panels), beside)]
+    sizes = [_panel_size(rows, head, columns) for rows, head in zip(parts, heads, strict=True)]
+    widths = [sum(sizes[i][0] for i in line) + PANEL_GAP * (len(line) - 1) for line in lines]
+    sheet_width = max(*widths, *(text_width(text, size) for text, size, _, _ in titles))
 
     boxes = [
-        Box(f"title.{line}", sheet_width / 2, 66.0 - 24 * line, sheet_width, 24.0, text, shape="text", size=size,
-            style=Style(PAPER, PAPER, color), bold=bold)
-        for line, (text, size, color, bold) in enumerate(titles)
-    ]  # fmt: skip
-    for column, (x, width) in columns.items():
-        if _HEADINGS[column]:
-            heading = _HEADINGS[column]
-            boxes.append(Box(f"heading.{column}", x, 16.0, width, 16.0, heading, shape="text", size=9.0))
-    rows = {layer: -pitch * (layer - 0.5) for layer in range(1, genotype.layers + 1)}
-    for layer, y in rows.items():
-        if layer % 2:
-            style = Style(BAND, BAND, QUIET)
-            boxes.append(Box(f"band.{layer}", sheet_width / 2, y, sheet_width, pitch, shape="band", style=style))
-    boxes += [_box(graph, name, columns, rows) for name in graph]
-    boxes += _legend(graph, sheet_width, -pitch * genotype.layers - 28, genotype.probabilities is not None)
-    return Sheet(boxes, [_arrow(graph, tail, head) for tail, head in graph.edges], title)
+        text_box(f"title.{n}", sheet_width / 2, 24.0 * (len(titles) - n) - 8, text, size, color, bold)
+        for n, (text, size, color, bold) in enumerate(titles)
+    ]
+    arrows: list[Arrow] = []
+    top = 0.0
+    for line, width in zip(lines, widths, strict=True):
+        left = (sheet_width - width) / 2
+        for i in line:
+            prefix = "" if len(panels) == 1 else f"{i + 1}/"
+            more, lead = _place(parts[i], heads[i], columns, prefix, left, top, sizes[i][0])
+            boxes += more
+            arrows += row_arrows(parts[i], prefix) + lead
+            left += sizes[i][0] + PANEL_GAP
+        top -= max(sizes[i][1] for i in line) + (PANEL_GAP if line is not lines[-1] else 0.0)
+    boxes += legend([rows.graph for rows in parts], sheet_width, top - 24, _cost_note(panels, tokens))
+    boxes.sort(key=lambda box: box.shape in ("box", "circle"))
+    return Sheet(boxes, arrows, titles[0][0])
 
 
-def _subtitle(genotype: Genotype) -> str:
+def subtitle(genotype: Genotype) -> str:
+    """Where a genotype came from and how large it is, on one line."""
     origin = genotype.origin
     width = "no down-projection" if genotype.width is None else f"exit width {genotype.width}"
     parts = [
@@ -151,93 +121,76 @@ def _subtitle(genotype: Genotype) -> str:
     return "  ·  ".join(part for part in parts if part)
 
 
-def _column(name: str) -> str:
-    part = name.partition(".")[2]
-    return "encoder" if part.startswith("encoder_") else part
+def _title(panels: Sequence[Panel]) -> str:
+    backbones = list(dict.fromkeys(panel.genotype.backbone for panel in panels))
+    return f"Exits of {' and '.join(map(shorten, backbones))}" if len(backbones) <= 2 else "Exits side by side"
 
 
-def _columns(graph: nx.DiGraph) -> tuple[dict[str, tuple[float, float]], float]:
-    """Column -> (centre, width) of the columns that are used, wide enough for their labels; and the right border."""
-    found: dict[str, tuple[float, float]] = {}
-    edge = MARGIN
-    for column in COLUMNS:
-        labels = [data for name, data in graph.nodes(data=True) if _column(name) == column]
-        if not labels:
-            continue
-        wish = max(max(text_width(d["label"], 11), text_width(d["detail"] or "", 8.5)) for d in labels) + 16
-        width = 20.0 if column == "sum" else max(66.0, wish)
-        found[column] = (edge + width / 2, width)
-        edge += width + GAP
-    return found, edge - GAP + MARGIN
+def _cost_note(panels: Sequence[Panel], tokens: int) -> str:
+    counts = sorted({panel.classes for panel in panels})
+    classes = f"{' or '.join(map(str, counts))} class{'es' * (counts != [1])}"
+    plural = "s" * (tokens != 1)
+    return f"cost: parameters and multiply-accumulates (MACs) of an exit at {tokens} token{plural}, for {classes}"
 
 
-def _box(graph: nx.DiGraph, name: str, columns: dict[str, tuple[float, float]], rows: dict[int, float]) -> Box:
-    data = graph.nodes[name]
-    x, width = columns[_column(name)]
-    y = rows[data["layer"]]
-    if _column(name) == "encoder" and f"{data['layer']}.sum" in graph:
-        offset = (HEIGHT + 4) / 2
-        y += offset if name.endswith("1") else -offset
-    height = 20.0 if data["kind"] == "sum" else HEIGHT
-    return Box(
-        name,
-        x,
-        y,
-        width,
-        height,
-        data["label"],
-        data["detail"],
-        shape="circle" if data["kind"] == "sum" else "box",
-        style=STYLES[data["kind"]],
-        dashed=data["kind"] == "null" or data["repaired"],
-        bold=data["kind"] == "backbone",
-        hint=_hint(name, data),
-    )
+def _per_column(rows: Rows, columns: int) -> int:
+    """How many layers stand below each other."""
+    return ceil(len(rows.layers) / columns)
 
 
-def _hint(name: str, data: dict) -> str:
-    ranked = sorted(data["candidates"].items(), key=lambda pair: -pair[1])
-    candidates = ", ".join(f"{candidate} {value:.3f}" for candidate, value in ranked)
-    return f"layer {data['layer']}, {name.partition('.')[2]}: {data['label']}" + (f" ({candidates})" * bool(candidates))
+def _panel_size(rows: Rows, head: list[str], columns: int) -> tuple[float, float]:
+    """Width and height of a panel in at most `columns` columns."""
+    high = _per_column(rows, columns)
+    used = ceil(len(rows.layers) / high)
+    text = max((text_width(line, 12.0 - 2 * n) for n, line in enumerate(head)), default=0.0)
+    width = max(text, used * rows.width + (used - 1) * GUTTER)
+    return width, 20.0 * len(head) + HEADING + high * rows.pitch + (TURN if used > 1 else 0.0)
 
 
-def _arrow(graph: nx.DiGraph, tail: str, head: str) -> Arrow:
-    if graph.nodes[head]["kind"] == "backbone":
-        return Arrow(tail, head, STYLES["backbone"].line, width=2.2)
-    faint = graph.edges[tail, head]["faint"]
-    return Arrow(tail, head, FAINT if faint else QUIET, dashed=faint)
+def _size(parts: list[Rows], heads: list[list[str]], columns: int, beside: int) -> float:
+    """Width over height of the sheet."""
+    sizes = [_panel_size(rows, head, columns) for rows, head in zip(parts, heads, strict=True)]
+    width = max(width for width, _ in sizes) * beside
+    return width / (max(height for _, height in sizes) * ceil(len(sizes) / beside) + 150)
 
 
-def _legend(graph: nx.DiGraph, sheet_width: float, y: float, searched: bool) -> list[Box]:
-    """Swatches of the kinds that occur, centred, in as many lines as they need; then notes."""
-    present = {data["kind"] for _, data in graph.nodes(data=True)}
-    kinds = [kind for kind, style in STYLES.items() if kind in present and style.meaning]
-    widths = {kind: text_width(STYLES[kind].meaning, 9) + 16 for kind in kinds}
-    lines: list[list[str]] = [[]]
-    for kind in kinds:
-        if lines[-1] and sum(widths[k] + 8 for k in [*lines[-1], kind]) > sheet_width:
-            lines.append([])
-        lines[-1].append(kind)
+def _place(
+    rows: Rows, head: list[str], columns: int, prefix: str, left: float, top: float, width: float
+) -> tuple[list[Box], list[Arrow]]:
+    """Boxes of one panel with its upper left corner at `(left, top)`, and the arrows from layer to layer."""
+    middle = left + width / 2
     boxes = []
-    for line in lines:
-        x = (sheet_width - sum(widths[kind] + 8 for kind in line) + 8) / 2
-        for kind in line:
-            style = STYLES[kind]
-            boxes.append(
-                Box(f"legend.{kind}", x + widths[kind] / 2, y, widths[kind], 18.0, style.meaning, size=9.0, style=style,
-                    dashed=kind == "null")
-            )  # fmt: skip
-            x += widths[kind] + 8
-        y -= 24
-    notes = []
-    if "null" in present:
-        notes.append("null: an activation passes its input on, an encoder operation adds nothing")
-    if searched:
-        notes.append("small numbers: probability of the operation when the search ended")
-    if any(data["repaired"] for _, data in graph.nodes(data=True)):
-        notes.append("* best other operation, since null or skip won on both encoder edges")
-    for index, note in enumerate(notes):
+    for n, text in enumerate(head):
         boxes.append(
-            Box(f"note.{index}", sheet_width / 2, y - 14 * index, sheet_width, 14.0, note, shape="text", size=9.0)
+            text_box(f"{prefix}title.{n}", middle, top - 10, text, 12.0 - 2 * n, INK if n == 0 else QUIET, n == 0)
         )
-    return boxes
+        top -= 20.0
+    high = _per_column(rows, columns)
+    used = ceil(len(rows.layers) / high)
+    left = middle - (used * rows.width + (used - 1) * GUTTER) / 2
+    first_row = top - HEADING
+    trunk: dict[int, Box] = {}
+    for column in range(used):
+        here = left + column * (rows.width + GUTTER)
+        for name, (x, _) in rows.columns.items():
+            if HEADINGS[name]:
+                boxes.append(text_box(f"{prefix}heading.{column + 1}.{name}", here + x, top - 12, HEADINGS[name], 9.0))
+        for position, layer in enumerate(rows.layers[column * high : (column + 1) * high]):
+            y = first_row - rows.pitch * (position + 0.5)
+            boxes += row_boxes(rows, prefix, layer, here, y, band=position % 2 == 0)
+    trunk = {layer: box for layer in rows.layers for box in boxes if box.name == f"{prefix}{layer}.layer"}
+    arrows = []
+    for number, (upper, lower) in enumerate(pairwise(rows.layers), start=1):
+        skipped, color = lower != upper + 1, STYLES["backbone"].line
+        tail, end = trunk[upper], trunk[lower]
+        way = [tail.name, end.name]
+        if number % high == 0:
+            gutter = end.x - rows.columns["layer"][0] - GUTTER / 2
+            low, up = first_row - rows.pitch * high - TURN / 2, top - 12
+            turns = [(tail.x, low), (gutter, low), (gutter, up), (end.x, up)]
+            points = [Box(f"{prefix}{upper}.turn.{n}", x, y, 0, 0, shape="point") for n, (x, y) in enumerate(turns, 1)]
+            boxes += points
+            way[1:1] = [point.name for point in points]
+        for a, b in pairwise(way):
+            arrows.append(Arrow(a, b, color, skipped, width=2.2, pointed=b == end.name, level=False))
+    return boxes, arrows

@@ -1,10 +1,9 @@
 """A sheet drawn by matplotlib, for machines without Graphviz."""
 
-from math import hypot
 from pathlib import Path
 from typing import Any
 
-from exitnas.drawing.layout import PAPER, Box, Sheet
+from exitnas.drawing.sheet import DETAIL_SIZE, PAPER, Box, Sheet, ends
 
 
 def draw_with_matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
@@ -17,10 +16,7 @@ def draw_with_matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-    left = min(box.x - box.width / 2 for box in sheet.boxes) - 10
-    right = max(box.x + box.width / 2 for box in sheet.boxes) + 10
-    low = min(box.y - box.height / 2 for box in sheet.boxes) - 10
-    high = max(box.y + box.height / 2 for box in sheet.boxes) + 10
+    left, right, low, high = sheet.frame()
     figure = Figure(figsize=((right - left) / 72, (high - low) / 72), facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -45,13 +41,13 @@ def draw_with_matplotlib(sheet: Sheet, path: Path, kind: str) -> None:
             axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=rounded, gid=box.name, **look))
         _write(axes, box)
     for arrow in sheet.arrows:
-        tail, head = by_name[arrow.tail], by_name[arrow.head]
+        start, end = ends(arrow, by_name[arrow.tail], by_name[arrow.head])
         axes.add_patch(
             FancyArrowPatch(
-                _border(tail, head),
-                _border(head, tail),
+                start,
+                end,
                 gid=f"{arrow.tail}->{arrow.head}",
-                arrowstyle="-|>",
+                arrowstyle="-|>" if arrow.pointed else "-",
                 mutation_scale=7,
                 shrinkA=0,
                 shrinkB=0,
@@ -71,14 +67,4 @@ def _write(axes: Any, box: Box) -> None:
     lift = 0.0 if box.detail is None else 4.5
     axes.text(box.x, box.y + lift, box.label, fontsize=0.88 * box.size, weight=weight, **look)
     if box.detail is not None:
-        axes.text(box.x, box.y - 6.5, box.detail, fontsize=7.2, **look)
-
-
-def _border(box: Box, other: Box) -> tuple[float, float]:
-    """The point where the line between the centres of two boxes leaves the first."""
-    x, y = other.x - box.x, other.y - box.y
-    if box.shape == "circle":
-        reach = box.width / 2 / hypot(x, y)
-    else:
-        reach = min(box.width / 2 / abs(x) if x else float("inf"), box.height / 2 / abs(y) if y else float("inf"))
-    return box.x + reach * x, box.y + reach * y
+        axes.text(box.x, box.y - 6.5, box.detail, fontsize=0.85 * DETAIL_SIZE, **look)

@@ -3,13 +3,15 @@
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitnas.drawing.layout import Sheet, arrange
+from exitnas.drawing.layout import CLASSES, TOKENS, arrange
 from exitnas.drawing.plain import draw_with_matplotlib
+from exitnas.drawing.sheet import Sheet
 from exitnas.drawing.source import dot_source
+from exitnas.drawing.svg import svg_of
 from exitnas.errors import ExitnasError, require
 from exitnas.exits.genotype import Genotype
 from exitnas.files import replacing, write_text
@@ -35,24 +37,54 @@ class UnavailableError(Exception):
     """A renderer that this machine lacks, or that failed; its text says why."""
 
 
-def draw(genotype: Genotype, output: Path, *, title: str | None = None) -> Drawn:
-    """Draw `genotype` to `output`, and its Graphviz source to the same name with `.dot`, always.
-
-    Renderers are tried in the order of `RENDERERS`. pdf needs Graphviz itself.
+def draw(genotype: Genotype, output: Path, *, title: str | None = None, classes: int = CLASSES) -> Drawn:
+    """Draw `genotype` to `output`; as `draw_sheet`.
 
     Args:
-        output: a path that ends in svg, png, pdf or dot.
         title: first line of the title; by default it names the backbone.
+        classes: C of the task, for the parameters of the classifiers.
+    """
+    picture_kind(output)
+    return draw_sheet(arrange(genotype, title, classes=classes), output)
+
+
+def svg_text(
+    genotype: Genotype,
+    *,
+    title: str | None = None,
+    layers: Sequence[int] | None = None,
+    columns: int | None = None,
+    tokens: int = TOKENS,
+    classes: int = CLASSES,
+) -> str:
+    """The picture of `genotype` as SVG text to put inside an HTML page; arguments as of `layout.arrange`.
+
+    It has a background of its own, so that it can be read on a dark page, no ids that could meet others, and a
+    `viewBox` to scale it by.
+    """
+    return svg_of(arrange(genotype, title, layers=layers, columns=columns, tokens=tokens, classes=classes))
+
+
+def picture_kind(output: Path | str) -> str:
+    """The ending of `output` in small letters, one of `SUFFIXES`; `UsageError` for another."""
+    kind, known = Path(output).suffix, ", ".join(SUFFIXES)
+    require(kind.lower() in SUFFIXES, f"{output}: unknown kind of picture {kind!r}; give a file that ends in {known}")
+    return kind.lower()
+
+
+def draw_sheet(sheet: Sheet, output: Path | str) -> Drawn:
+    """Draw `sheet` to `output`, and its Graphviz source to the same name with `.dot`, always.
+
+    Renderers are tried in the order of `RENDERERS`. svg needs none but exitnas itself, pdf needs Graphviz.
+
+    Args:
+        output: a path that ends in svg, png, pdf or dot; what is there is replaced.
 
     Raises:
         UsageError: another ending.
         ExitnasError: no renderer is there (the source is written nevertheless), or the files cannot be written.
     """
-    output = Path(output)
-    kind = output.suffix.lower()
-    known = ", ".join(SUFFIXES)
-    require(kind in SUFFIXES, f"{output}: unknown kind of picture {output.suffix!r}; give a file that ends in {known}")
-    sheet = arrange(genotype, title)
+    output, kind = Path(output), picture_kind(output)
     beside = output if kind == ".dot" else output.with_suffix(".dot")
     try:
         write_text(beside, dot_source(sheet))
@@ -70,6 +102,12 @@ def draw(genotype: Genotype, output: Path, *, title: str | None = None) -> Drawn
         raise ExitnasError(f"{output}: cannot write there ({error.strerror or error})") from None
     way_out = "install Graphviz, or write svg or png" if kind == ".pdf" else 'run pip install "exitnas[viz]"'
     raise ExitnasError(f"{output}: no renderer for it ({'; '.join(reasons)}); {way_out}; the source is in {beside}")
+
+
+def _own(sheet: Sheet, path: Path, kind: str) -> None:
+    if kind != "svg":
+        raise UnavailableError("writes svg only")
+    path.write_text(svg_of(sheet), encoding="utf-8")
 
 
 def _graphviz(sheet: Sheet, path: Path, kind: str) -> None:
@@ -115,6 +153,7 @@ def _run(executable: str, sheet: Sheet, path: Path, kind: str) -> None:
 
 #: The renderers in the order they are tried.
 RENDERERS: dict[str, Callable[[Sheet, Path, str], None]] = {
+    "exitnas": _own,
     "graphviz": _graphviz,
     "graphviz-pure": _graphviz_pure,
     "matplotlib": _matplotlib,

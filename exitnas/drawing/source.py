@@ -4,10 +4,10 @@ from html import escape
 
 import graphviz
 
-from exitnas.drawing.layout import PAPER, Box, Sheet
+from exitnas.drawing.sheet import BORDER, DETAIL_SIZE, PAPER, Arrow, Box, Sheet
 
 FONT = "Helvetica"
-_SHAPES = {"box": "box", "circle": "circle", "band": "box", "text": "plaintext"}
+_SHAPES = {"box": "box", "circle": "circle", "band": "box", "text": "plaintext", "point": "point"}
 
 
 def dot_source(sheet: Sheet) -> str:
@@ -32,8 +32,7 @@ def dot_source(sheet: Sheet) -> str:
     for box in sheet.boxes:
         graph.node(box.name, label=_label(box), **_attributes(box))
     for arrow in sheet.arrows:
-        style = "dashed" if arrow.dashed else "solid"
-        graph.edge(arrow.tail, arrow.head, color=arrow.color, style=style, penwidth=f"{arrow.width:g}", tooltip=" ")
+        graph.edge(arrow.tail, arrow.head, **_look(arrow))
     return graph.source
 
 
@@ -46,9 +45,23 @@ def _label(box: Box) -> str:
         first = f"<B>{first}</B>"
     if box.detail is None:
         return f"<{first}>"
-    second = f'<FONT POINT-SIZE="8.5">{escape(box.detail)}</FONT>'
+    second = f'<FONT POINT-SIZE="{DETAIL_SIZE}">{escape(box.detail)}</FONT>'
     table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
     return f"<{table}<TR><TD>{first}</TD></TR><TR><TD>{second}</TD></TR></TABLE>>"
+
+
+def _look(arrow: Arrow) -> dict[str, str]:
+    look = {
+        "color": arrow.color,
+        "style": "dashed" if arrow.dashed else "solid",
+        "penwidth": f"{arrow.width:.3g}",
+        "tooltip": " ",
+    }
+    if arrow.level:
+        look |= {"tailport": "e", "headport": "w"}
+    if not arrow.pointed:
+        look["arrowhead"] = "none"
+    return look
 
 
 def _attributes(box: Box) -> dict[str, str]:
@@ -65,6 +78,6 @@ def _attributes(box: Box) -> dict[str, str]:
         "color": box.style.line,
         "fontcolor": box.style.text,
         "fontsize": f"{box.size:g}",
-        "penwidth": "0" if box.shape in ("band", "text") else "1.1",
+        "penwidth": f"{BORDER:g}" if box.shape in ("box", "circle") else "0",
         "tooltip": graphviz.escape(box.hint) or " ",
     }
