@@ -189,6 +189,7 @@ def test_the_choice_is_stored_and_becomes_the_default(cli: Any, model: Path):
     assert "max_prob" in rows
     assert "(stored)" in cli(*evaluate, "--policy", "entropy").stdout
     assert "(stored)" not in cli(*evaluate, "--policy", "entropy", "--threshold", 0.123).stdout
+    assert "(stored)" not in cli(*evaluate, "--policy", "entropy", "--max-drop", 0.5).stdout
 
     shown = cli("calibrate", model, "--policy", "cobee", "--patience", 2, "--target-speedup", 1)
     assert "promises nothing" in shown.stdout

@@ -11,7 +11,7 @@ from exitnas.cli import options, render
 @click.argument("model", type=click.Path())
 @click.option("--policy", "names", multiple=True, metavar="NAME", help="Policy to report; may be repeated.  [all]")
 @options.policy_parameters
-@click.option("--max-drop", type=float, default=0.01, show_default=True, help="Dev score a chosen setting may lose.")
+@click.option("--max-drop", type=float, help="Dev score a chosen setting may lose.  [0.01, or the stored setting]")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @options.task
 @options.data_dir
@@ -31,7 +31,7 @@ from exitnas.cli import options, render
 def command(
     model: str,
     names: tuple[str, ...],
-    max_drop: float,
+    max_drop: float | None,
     split: str,
     speed: bool,
     speed_batch_size: int,
@@ -41,8 +41,8 @@ def command(
     """Evaluate MODEL: every exit, the exit policies' trade-off curves, measured speed.
 
     MODEL is a run directory of `exitnas retrain` or its model/. A policy given with its parameters is reported at that
-    setting. Without parameters the setting that `exitnas calibrate` stored for it is used, or else the fastest setting
-    on dev within --max-drop of the last exit. Curves come from one pass over the data;
+    setting. Without parameters and --max-drop the setting that `exitnas calibrate` stored for it is used, or else the
+    fastest setting on dev within --max-drop of the last exit. Curves come from one pass over the data;
     speed is wall-clock at batch 1 against the same model with early exit off (the ratio).
 
     --speed also measures latency and throughput at batch 1 and at --speed-batch-size, in turns with the stock
@@ -57,7 +57,7 @@ def command(
         raise click.UsageError(f"--{next(iter(fixed))} needs exactly one --policy, got {len(names)}")
     if samples < 0 or rounds < 1:
         raise click.UsageError("--time-samples must be at least 0 and --time-rounds at least 1")
-    if not max_drop >= 0:
+    if max_drop is not None and not max_drop >= 0:
         raise click.UsageError(f"--max-drop must be at least 0 (0.01 is one point of score), got {max_drop}")
     if speed_batch_size < 1:
         raise click.UsageError(f"--speed-batch-size must be at least 1, got {speed_batch_size}")

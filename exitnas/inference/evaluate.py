@@ -5,11 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from exitnas.errors import UsageError
 from exitnas.inference.costs import model_macs
+from exitnas.inference.machine import describe_machine
 from exitnas.inference.speed import time_policies
 from exitnas.inference.tradeoff import Point, choose, measure, trade_off
 from exitnas.policies import POLICIES
@@ -122,14 +122,16 @@ class Evaluation:
             raise _no_head(policy)
         return certainty
 
-    def chosen(self, policy: str, max_drop: float, **fixed: Any) -> Policy:
-        """The setting stored with the model when it is of this policy and nothing is fixed.
+    def chosen(self, policy: str, max_drop: float | None = None, **fixed: Any) -> Policy:
+        """The setting stored with the model when it is of this policy and neither a drop nor a parameter is asked for.
 
-        Else the fastest setting whose dev score is within `max_drop` of the last exit's; the slowest if none is.
+        Else the fastest setting whose dev score is within `max_drop` of the last exit's (None: 0.01); the slowest if
+        none is.
         """
         stored = getattr(self.model, "policy", None)
-        if stored is not None and stored.name == policy and not fixed:
+        if stored is not None and stored.name == policy and not fixed and max_drop is None:
             return stored
+        max_drop = 0.01 if max_drop is None else max_drop
         curve = self.curve(policy, "dev", **fixed)
         point = choose(curve, self.exits("dev")["exits"][-1], max_drop)
         return make_policy(policy, (point or curve[-1]).parameters)
@@ -184,7 +186,7 @@ class Evaluation:
                 if curves
                 else {}
             ),
-            "machine": {"device": str(next(self.model.parameters()).device), "threads": torch.get_num_threads()},
+            "machine": describe_machine(next(self.model.parameters()).device, self.precision),
         }
 
 
