@@ -18,10 +18,9 @@ from exitnas.exits.genotype import Genotype
 from exitnas.files import read_json, write_json, write_text
 from exitnas.reporting.progress import Reporter
 from exitnas.search.bilevel import search
-from exitnas.search.settings import SearchSettings
+from exitnas.settings import RetrainSettings, SearchSettings, make_settings
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
-from exitnas.training.settings import RetrainSettings, make_settings
 
 SPACES = ("linear", "mha", "leco")
 

@@ -21,9 +21,9 @@ from exitnas.inference.session import Session
 from exitnas.objectives.recipes import RECIPES, apply_recipe
 from exitnas.objectives.weighting import WEIGHTINGS
 from exitnas.reporting.progress import Reporter
+from exitnas.settings import RetrainSettings, make_settings
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
-from exitnas.training.settings import RetrainSettings, make_settings
 
 
 @click.command()

@@ -25,6 +25,7 @@ from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.files import write_json, write_text
 from exitnas.objectives.base import task_losses
 from exitnas.reporting.progress import Reporter
+from exitnas.settings import RetrainSettings, make_settings
 from exitnas.supernet.space import load_space, space_names
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded, to_device
@@ -32,7 +33,6 @@ from exitnas.training.evaluation import all_logits, exit_scores, forward
 from exitnas.training.guard import check_finite
 from exitnas.training.optimizers import optimized, set_learning_rate, weight_optimizer
 from exitnas.training.schedules import linear
-from exitnas.training.settings import RetrainSettings, make_settings
 from exitnas.training.setup import Setup, prepare
 
 

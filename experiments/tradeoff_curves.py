@@ -20,9 +20,9 @@ from exitnas.files import write_json
 from exitnas.inference.contestants import Baseline, describe, open_baseline, stock
 from exitnas.inference.curves import COLUMNS, write_curves
 from exitnas.inference.evaluate import check_policies
-from exitnas.inference.machine import describe_machine
 from exitnas.inference.session import Session
 from exitnas.inference.speed import early_exit, measure_speed
+from exitnas.machine import describe_machine
 from exitnas.policies.base import Policy, make_policy, no_early_exit
 from exitnas.reporting.progress import Reporter
 

@@ -16,10 +16,9 @@ from click.testing import CliRunner, Result
 from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.reporting.progress import Reporter
 from exitnas.search.bilevel import search
-from exitnas.search.settings import SearchSettings
+from exitnas.settings import RetrainSettings, SearchSettings
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
-from exitnas.training.settings import RetrainSettings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD, BAD = ["good", "fine", "great"], ["bad", "poor", "awful"]

@@ -24,12 +24,13 @@ FORBIDDEN = {
     "objectives": "supernet search training inference modeling policies tuning cli tasks drawing",
     "modeling": "supernet search training inference tuning cli drawing",
     "engine": "exits supernet search training inference modeling objectives tuning cli tasks drawing",
-    "training": "search inference tuning cli",
+    "training": "search inference tuning cli report",
+    "reporting": "search training inference modeling tuning cli report",
     "inference": "search supernet tuning cli drawing",
 }
 
-#: Modules that are a part of the house of their own, below the package they live in: the model runs the engine, and the
-#: rest of `inference` opens models.
+#: Modules that are a part of the house of their own: the model runs the engine, the rest of `inference` opens models;
+#: training tells its progress and writes TensorBoard, and the report reads what all of them left.
 PARTS = {"exitnas.inference.engine": "engine", "exitnas.inference.simulate": "engine"}
 
 
@@ -70,6 +71,8 @@ def imports(path: Path, nested: bool) -> set[str]:
 
 def package(name: str) -> str:
     """The part of the house a module belongs to: `exitnas.a.b` -> `a`."""
+    if name.startswith("exitnas.reporting.report"):
+        return "report"
     return PARTS.get(name) or (name.split(".")[1] if "." in name else name)
 
 

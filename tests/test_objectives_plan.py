@@ -11,8 +11,8 @@ from exitnas.objectives.plan import TrainingPlan
 from exitnas.objectives.recipes import RECIPES, apply_recipe, get_recipe
 from exitnas.objectives.weighting import WEIGHTINGS
 from exitnas.policies import POLICIES
+from exitnas.settings import RetrainSettings, make_settings
 from exitnas.tasks.catalog import TASKS
-from exitnas.training.settings import RetrainSettings, make_settings
 
 
 def plan(objective, **values) -> TrainingPlan:

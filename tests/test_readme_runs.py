@@ -42,6 +42,9 @@ def shortened(call: str, backbone: Path) -> list[str]:
     words = [str(backbone) if word == "minilm-l6" else word for word in shlex.split(call, comments=True)[1:]]
     if words[0] in ("search", "retrain", "baseline"):
         words += [word for word in SHORT if "--epochs" not in words or word not in SHORT[:2]]
+    if words[0] == "tune" and "--trials" in words:
+        words += [*SHORT, "--set", "refine=1"]
+        words[words.index("--trials") + 1], words[words.index("--workers") + 1] = "2", "1"
     if words[0] == "search":
         words += ["--refine", "1"] if "--space" not in words else []
     if words[0] == "calibrate":
@@ -64,7 +67,8 @@ def test_everything_in_the_readme_runs(tmp_path: Path, monkeypatch: Any, cli: An
         result = cli(*words)
         assert result.stdout.strip(), call
         ran.append(words[0])
-    assert {"search", "draw", "retrain", "calibrate", "evaluate", "predict", "baseline", "list"} <= set(ran)
+    expected = {"search", "draw", "retrain", "calibrate", "evaluate", "predict", "baseline", "list", "report", "tune"}
+    assert expected <= set(ran)
     assert "<svg" in (tmp_path / "exits.svg").read_text(encoding="utf-8")
     for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL):
         with torch.random.fork_rng(devices=[]):

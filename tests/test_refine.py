@@ -11,8 +11,8 @@ from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
 from exitnas.objectives.base import exit_loss
 from exitnas.search.bilevel import search
 from exitnas.search.refine import Cached, Contender, cache, compete, draw, held_out_loss, refine
-from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
+from exitnas.settings import SearchSettings
 from exitnas.supernet.discretize import discretize
 from exitnas.supernet.space import load_space
 from exitnas.training.device import seeded

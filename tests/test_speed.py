@@ -18,9 +18,9 @@ from exitnas.errors import ExitnasError, UsageError
 from exitnas.inference import speed
 from exitnas.inference.contestants import check_task, describe, nobody_leaves, open_baseline, stock, stock_model
 from exitnas.inference.engine import run
-from exitnas.inference.machine import cpu_model, describe_machine
 from exitnas.inference.session import Session
 from exitnas.inference.speed import Contestant, even_batches, measure_speed, race
+from exitnas.machine import cpu_model, describe_machine
 from exitnas.policies.base import make_policy
 from exitnas.training.batches import Encoded
 from exitnas.training.runs import Run

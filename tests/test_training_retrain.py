@@ -14,11 +14,11 @@ from exitnas.exits.genotype import Genotype
 from exitnas.inference.session import Session
 from exitnas.modeling.saving import load_model
 from exitnas.search.bilevel import search
+from exitnas.settings import RetrainSettings, make_settings
 from exitnas.training import fit as fit_module
 from exitnas.training.evaluation import exit_scores, summarize
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
-from exitnas.training.settings import RetrainSettings, make_settings
 
 
 def history_of(run: str | Path) -> list[dict[str, Any]]:

@@ -9,9 +9,8 @@ import pytest
 from exitnas import __version__
 from exitnas.errors import UsageError
 from exitnas.modeling.saving import model_directory
-from exitnas.search.settings import SearchSettings
+from exitnas.settings import RetrainSettings, SearchSettings, make_settings
 from exitnas.training.runs import CONTENTS, Run
-from exitnas.training.settings import RetrainSettings, make_settings
 
 
 def old_run(folder: Path) -> Path:

@@ -12,8 +12,8 @@ from exitnas.objectives.mutual import Mutual
 from exitnas.objectives.options import build
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.objectives.weighting import WEIGHTINGS
+from exitnas.settings import RetrainSettings
 from exitnas.training.optimizers import weight_optimizer
-from exitnas.training.settings import RetrainSettings
 from exitnas.training.step import train_step
 
 every_weighting = pytest.mark.parametrize("name", WEIGHTINGS.names())

@@ -8,12 +8,12 @@ from transformers import BertConfig
 from exitnas.backbones.loading import backbone_from_config
 from exitnas.exits.genotype import Genotype, Origin
 from exitnas.modeling.model import MultiExitForSequenceClassification
+from exitnas.settings import RetrainSettings
 from exitnas.supernet.space import load_space
 from exitnas.tasks.data import Split, TaskData
 from exitnas.tasks.spec import TaskSpec
 from exitnas.training.batches import Encoded
 from exitnas.training.device import seeded
-from exitnas.training.settings import RetrainSettings
 from exitnas.training.setup import Setup
 
 E, D, B, T = 3, 16, 6, 5

@@ -22,12 +22,12 @@ from exitnas.files import write_json
 from exitnas.modeling.model import MultiExitForSequenceClassification
 from exitnas.objectives.base import Stage, Step
 from exitnas.objectives.plan import TrainingPlan
+from exitnas.settings import RetrainSettings
 from exitnas.supernet.space import load_space
 from exitnas.tasks import get_task
 from exitnas.training.device import choose_device, seeded
 from exitnas.training.fit import stage_optimizer
 from exitnas.training.optimizers import optimized
-from exitnas.training.settings import RetrainSettings
 from exitnas.training.step import train_step
 
 #: Plan -> its settings, and the ratio to joint it should stay within (None: no target).

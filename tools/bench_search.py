@@ -23,13 +23,12 @@ from exitnas.errors import ExitnasError
 from exitnas.exits.operations import EDGES
 from exitnas.files import write_json
 from exitnas.objectives.base import task_losses
-from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
 from exitnas.search.steps import architecture_step, weight_step
+from exitnas.settings import SearchSettings, make_settings
 from exitnas.supernet.space import load_space
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded, to_device
-from exitnas.training.settings import make_settings
 from exitnas.training.setup import Setup, prepare
 
 TEXTBOOK_LENGTH = 128

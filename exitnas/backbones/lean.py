@@ -51,18 +51,18 @@ def gather(blocks: Iterable[Any]) -> list[LeanLayer] | None:
         attention, outer = modules["attention"]._modules, modules["output"]._modules
         attend, attended = attention["self"], attention["output"]._modules
         inner, projections = modules["intermediate"], attend._modules
-        linears = (*(projections[name] for name in ("query", "key", "value")), attended["dense"])
-        linears = (*linears, inner._modules["dense"], outer["dense"])
+        query, key, value = (projections[name] for name in ("query", "key", "value"))
+        linears = (query, key, value, attended["dense"], inner._modules["dense"], outer["dense"])
         norms = (attended["LayerNorm"], outer["LayerNorm"])
         kinds = [nn.Linear] * len(linears) + [nn.LayerNorm] * len(norms)
         if any(type(part) is not kind for part, kind in zip((*linears, *norms), kinds, strict=True)):
             return None
         if any(_hooked(vars(part)) for part in (*linears, *norms)):
             return None
-        weights = [(own["weight"], own["bias"]) for own in (part._parameters for part in linears)]
-        scales = [(own["weight"], own["bias"], part.eps) for own, part in ((part._parameters, part) for part in norms)]
-        activation = inner.intermediate_act_fn
-        found.append(LeanLayer(*weights, *scales, attend.attention_head_size, attend.scaling, activation))
+        weights: list[Any] = [(own["weight"], own["bias"]) for own in (part._parameters for part in linears)]
+        scales: list[Any] = [(part._parameters["weight"], part._parameters["bias"], part.eps) for part in norms]
+        numbers = attend.attention_head_size, attend.scaling
+        found.append(LeanLayer._make((*weights, *scales, *numbers, inner.intermediate_act_fn)))
     return found
 
 

@@ -54,9 +54,9 @@ def command(
     from exitnas.cli.genotypes import load_genotype, recorded
     from exitnas.exits.genotype import Origin
     from exitnas.reporting.progress import Reporter
+    from exitnas.settings import RetrainSettings, make_settings
     from exitnas.supernet.space import load_space
     from exitnas.tasks import get_task
-    from exitnas.training.settings import RetrainSettings, make_settings
     from exitnas.training.truncated import first_layers, folders, read_layers
 
     counts = read_layers(layers)
@@ -83,6 +83,8 @@ def command(
     runs = {count: Run.create(folder, overwrite=overwrite) for count, folder in places.items()}
     report = Reporter(quiet)
     results = [train_truncated(settings, genotype, count, run, report) for count, run in runs.items()]
+    if not all(run.writes for run in runs.values()):
+        return
     if as_json:
         render.print_json({"task": spec.name, "metric": spec.metric, "baselines": results})
         return

@@ -32,10 +32,9 @@ def command(output: str, overwrite: bool, seed: int | None, device: str | None, 
     from exitnas.inference.session import Session
     from exitnas.reporting.progress import Reporter
     from exitnas.search.bilevel import search
-    from exitnas.search.settings import SearchSettings
+    from exitnas.settings import RetrainSettings, SearchSettings, make_settings
     from exitnas.training.retrain import retrain
     from exitnas.training.runs import Run
-    from exitnas.training.settings import RetrainSettings, make_settings
 
     check_packages()
     given: dict[str, Any] = {"seed": seed, "device": device}

@@ -7,7 +7,7 @@ import click
 from exitnas.cli import options, render
 from exitnas.registry import Registry
 
-KINDS = ("tasks", "spaces", "backbones", "objectives", "weightings", "gradients", "recipes", "policies")
+KINDS = ("tasks", "spaces", "backbones", "objectives", "weightings", "gradients", "recipes", "policies", "relaxations")
 
 
 @click.command("list")
@@ -15,7 +15,7 @@ KINDS = ("tasks", "spaces", "backbones", "objectives", "weightings", "gradients"
 @click.option("--layers", type=int, default=12, show_default=True, help="spaces: layers to count architectures for.")
 @options.as_json
 def command(kind: str, layers: int, as_json: bool) -> None:
-    """List what a name may be: tasks, spaces, backbones, ways of training, exit policies."""
+    """List what a name may be: tasks, spaces, backbones, ways of training, exit policies, relaxations of a search."""
     if not 1 <= layers <= 1000:
         raise click.BadParameter(f"expected 1 to 1000, got {layers}", param_hint="--layers")
     listers: dict[str, Callable[[], list[dict[str, object]]]] = {
@@ -27,6 +27,7 @@ def command(kind: str, layers: int, as_json: bool) -> None:
         "gradients": _gradients,
         "recipes": _recipes,
         "policies": _policies,
+        "relaxations": _relaxations,
     }
     rows = listers[kind]()
     if as_json:
@@ -156,3 +157,9 @@ def _policies() -> list[dict[str, object]]:
         }
         for name in POLICIES
     ]
+
+
+def _relaxations() -> list[dict[str, object]]:
+    from exitnas.supernet.relaxations import RELAXATIONS
+
+    return [{"relaxation": name, "description": _first_line(RELAXATIONS.get(name).__doc__)} for name in RELAXATIONS]

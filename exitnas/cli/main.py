@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from exitnas import __version__
+from exitnas.cli import launch
 from exitnas.errors import ExitnasError
 from exitnas.registry import nearest
 
@@ -20,6 +21,8 @@ COMMANDS = {
     "calibrate": "Choose a policy's setting on held-out rows and store it with the model.",
     "predict": "Answer texts with a trained model under an exit policy.",
     "draw": "Draw a genotype as a picture.",
+    "report": "One HTML file that shows runs: scores, trade-offs, architectures.",
+    "tune": "Tune the settings of search and retraining with Optuna.",
     "list": "List tasks, spaces, backbones, ways of training, exit policies.",
 }
 
@@ -44,14 +47,18 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(f"unknown command {args[0]!r}: {nearest(args[0], list(COMMANDS))}", ctx)
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if found[0] is not None:
+            launch.enter(found[0])
+        return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with launch.one_voice():
+                return super().invoke(ctx)
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
         except ExitnasError as error:
@@ -83,7 +90,10 @@ def usage_error(error: click.UsageError, command: str) -> NoReturn:
 
 def fail(text: str, code: int) -> NoReturn:
     """One line on stderr, and out."""
-    click.echo(f"Error: {text}", err=True)
+    if launch.tells_errors():
+        click.echo(f"Error: {text}", err=True)
+    else:
+        launch.let_the_first_tell()
     sys.exit(code)
 
 

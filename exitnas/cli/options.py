@@ -33,11 +33,15 @@ limit_train = click.option("--limit-train", type=int, metavar="N", help="Use onl
 limit_eval = click.option("--limit-eval", type=int, metavar="N", help="Use only N rows of dev and of test.")
 seed = click.option("--seed", type=int, help="Seed of initialization, dropout and data order.  [42]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+config = click.option(
+    "--config", metavar="FILE|RUN", help="Settings from a YAML or JSON file, its keys the flags; or those of a run."
+)
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 
 training = compose(
     click.option("--epochs", type=int, help="Passes over the training rows.  [10]"),
     batch_size,
+    click.option("--accumulate", type=int, metavar="N", help="Cut a process's rows of a step into N parts.  [1]"),
     max_length,
     click.option("--lr", type=float, help="Learning rate of the backbone.  [5e-5]"),
     click.option("--exit-lr", type=float, help="Learning rate of the exits.  [1e-3]"),

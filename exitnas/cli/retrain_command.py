@@ -1,16 +1,22 @@
 """`exitnas retrain`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from exitnas.cli import options, render
+
+if TYPE_CHECKING:
+    from exitnas.cli.config_file import ConfigFile
+    from exitnas.exits.genotype import Genotype
+    from exitnas.settings import RetrainSettings
 
 
 @click.command("retrain")
 @click.argument("genotype", type=click.Path())
 @options.task
 @options.backbone
+@options.config
 @options.training_plan
 @options.data_dir
 @options.output
@@ -19,11 +25,23 @@ from exitnas.cli import options, render
 @click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]")
 @options.as_json
 @options.quiet
-def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+def command(
+    genotype: str,
+    config: str | None,
+    output: str | None,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    **values: Any,
+) -> None:
     """Train the exits of GENOTYPE on a fresh encoder.
 
     GENOTYPE is a genotype.json or the run directory of a search. Task, backbone, data source and settings default to
     what the genotype records. The model directory is in Hugging Face layout.
+
+    A file given with --config has the flags' names as keys (epochs: 5), or is the config.json or the directory of
+    another retraining. Flags come first, then --recipe, the file, a recipe that the file names, and last what the
+    genotype records.
 
     Examples:
 
@@ -33,33 +51,29 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
 
       exitnas retrain runs/search-rte-leco --objective mutual --objective-option temperature=2 --gradient ga_soft
     """
-    from exitnas.cli.genotypes import load_genotype, recorded
-    from exitnas.errors import UsageError
+    from exitnas.cli.config_file import ConfigFile
+    from exitnas.cli.genotypes import load_genotype
     from exitnas.reporting.progress import Reporter
+    from exitnas.settings import RetrainSettings
     from exitnas.tasks import get_task
     from exitnas.training.runs import Run
-    from exitnas.training.settings import RetrainSettings, make_settings
 
     found = load_genotype(genotype)
     options.take_plan_options(values)
-    recipe = values.pop("recipe")
+    file = ConfigFile.read(config, "retrain", RetrainSettings)
+    job = file.job_values(output=output, overwrite=overwrite, as_json=as_json, quiet=quiet)
     given = {name: value for name, value in values.items() if value is not None}
-    defaults = recorded(found, RetrainSettings, given.get("task"))
-    if not (given.get("task") or defaults.get("task")):
-        raise UsageError(f"{genotype}: records no task; name one with --task")
-    if recipe is not None:
-        from exitnas.objectives.recipes import apply_recipe
-
-        task_name = get_task(given.get("task") or defaults["task"]).name
-        given = apply_recipe(recipe, task_name, given, defaults)
-    settings = make_settings(RetrainSettings, **{**defaults, **given})
+    settings = _settings(found, genotype, file, given)
+    recipe = settings.recipe
     spec = get_task(settings.task)
     folder = "-".join(["retrain", spec.name, found.origin.space or "genotype", *([recipe] if recipe else [])])
-    run = Run.create(output or f"runs/{folder}", overwrite=overwrite)
+    run = Run.create(job["output"] or f"runs/{folder}", overwrite=job["overwrite"])
     from exitnas.training.retrain import retrain
 
-    summary = retrain(settings, found, run, Reporter(quiet))
-    if as_json:
+    summary = retrain(settings, found, run, Reporter(job["quiet"]))
+    if not run.writes:
+        return
+    if job["as_json"]:
         render.print_json(summary)
         return
     std = summary["std"]
@@ -77,3 +91,33 @@ def command(genotype: str, output: str | None, overwrite: bool, as_json: bool, q
             for name, value in summary["policy"]["parameters"].items()
         )
     click.echo(f"model: {summary['model']}\nnext: exitnas evaluate {run.path}{advice}")
+
+
+def _settings(found: "Genotype", path: str, file: "ConfigFile", flags: dict[str, Any]) -> "RetrainSettings":
+    """From flags, --recipe, the file, its recipe, and what the genotype at `path` records, in this order."""
+    from exitnas.cli.genotypes import recorded
+    from exitnas.errors import UsageError
+    from exitnas.objectives.recipes import apply_recipe
+    from exitnas.settings import RetrainSettings
+    from exitnas.tasks import get_task
+
+    chosen = file.under(flags)
+    defaults = recorded(found, RetrainSettings, chosen.get("task"))
+    task = chosen.get("task") or defaults.get("task")
+    if not task:
+        raise UsageError(f"{path}: records no task; name one with --task")
+    if "recipe" in flags:
+        recipe = flags["recipe"]
+        chosen = {name: value for name, value in flags.items() if name != "recipe"}
+        defaults |= file.without_plan().settings
+    else:
+        recipe = chosen.pop("recipe", None)
+        defaults = {name: value for name, value in defaults.items() if name not in file.settings}
+    if recipe is not None:
+        try:
+            chosen = apply_recipe(recipe, get_task(task).name, chosen, defaults)
+        except UsageError as error:
+            if "recipe" in flags:
+                raise
+            raise UsageError(f"{file.path}: {str(error).removeprefix('--')}") from None
+    return file.make(RetrainSettings, {**defaults, **chosen}, flags)

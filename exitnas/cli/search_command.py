@@ -10,6 +10,7 @@ from exitnas.cli import options, render
 @click.command("search")
 @options.task
 @options.backbone
+@options.config
 @click.option("--space", metavar="NAME|FILE.yaml", help="Search space, see `exitnas list spaces`.  [leco]")
 @options.data_dir
 @options.output
@@ -26,36 +27,55 @@ from exitnas.cli import options, render
 )
 @click.option("--refine", type=int, help="Candidates per layer tried against the arg-max exit; 0: none.  [24]")
 @click.option("--split", type=click.Choice(["epoch", "fixed"]), help="Draw D1/D2 every epoch or once.  [epoch]")
+@click.option("--d1-share", type=float, metavar="X", help="Share of the training rows in D1, 0 to 1.  [0.5]")
+@click.option("--relaxation", metavar="NAME", help="Weights of candidates, see `exitnas list relaxations`.  [softmax]")
+@click.option("--temperature", type=float, help="Of the relaxation; lower is closer to choosing.  [1]")
+@click.option("--temperature-end", type=float, help="When the search ends.  [as at the start]")
+@click.option("--exit-width", type=int, metavar="D", help="Exit width in place of the space's.")
 @options.as_json
 @options.quiet
-def command(output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+def command(config: str | None, output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
     """Search the exits of an encoder for a task.
 
     Writes a run directory with genotype.json, history, TensorBoard scalars and summary.json. A space with a single
     point (linear, mha) has nothing to search and gives its genotype at once.
 
-    Example: exitnas search --task rte --backbone minilm-l6 --data-dir glue
+    A file given with --config has the flags' names as keys (epochs: 5), or is the config.json or the directory of
+    another search. Flags win over the file.
+
+    Examples:
+
+      exitnas search --task rte --backbone minilm-l6 --data-dir glue
+
+      exitnas search --config runs/search-rte-leco --seed 43 -o runs/again
     """
-    if values["task"] is None:
+    if config is None and values["task"] is None:
         raise click.UsageError("--task is missing; see `exitnas list tasks`, or give your own YAML file")
+    from exitnas.cli.config_file import ConfigFile
     from exitnas.exits.genotype import Genotype
     from exitnas.reporting.progress import Reporter
-    from exitnas.search.settings import SearchSettings
+    from exitnas.settings import SearchSettings
     from exitnas.supernet.space import load_space
     from exitnas.tasks import get_task
     from exitnas.training.runs import Run
-    from exitnas.training.settings import make_settings
 
-    settings = make_settings(SearchSettings, **values)
-    spec, space = get_task(settings.task), load_space(settings.space)
-    report = Reporter(quiet)
-    run = Run.create(output or f"runs/search-{spec.name}-{space.name}", overwrite=overwrite)
+    file = ConfigFile.read(config, "search", SearchSettings)
+    job = file.job_values(output=output, overwrite=overwrite, as_json=as_json, quiet=quiet)
+    chosen = file.under(values)
+    if "task" not in chosen:
+        raise click.UsageError(f"{config}: names no task; give one with --task or as the file's task")
+    settings = file.make(SearchSettings, chosen, values)
+    spec, space = get_task(settings.task), load_space(settings.space).with_width(settings.exit_width)
+    report = Reporter(job["quiet"])
+    run = Run.create(job["output"] or f"runs/search-{spec.name}-{space.name}", overwrite=job["overwrite"])
     from exitnas.search.bilevel import search
 
     summary = search(settings, run, report)
+    if not run.writes:
+        return
     if summary["warning"]:
         report.warn(summary["warning"])
-    if as_json:
+    if job["as_json"]:
         render.print_json(summary)
         return
     genotype = Genotype.load(summary["genotype"])

@@ -13,11 +13,11 @@ from transformers import AutoModelForSequenceClassification
 from exitnas.backbones.base import Backbone
 from exitnas.backbones.loading import quiet
 from exitnas.errors import UsageError
-from exitnas.inference.machine import describe_machine
 from exitnas.inference.predict import default_policy
 from exitnas.inference.session import Session, open_model
 from exitnas.inference.speed import Batch, Contestant, early_exit, measure_speed
 from exitnas.inference.tradeoff import measure
+from exitnas.machine import describe_machine
 from exitnas.policies.base import Policy, make_policy
 from exitnas.tasks.spec import TaskSpec
 from exitnas.training.batches import Encoded, encode

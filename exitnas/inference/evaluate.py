@@ -9,9 +9,9 @@ from torch import Tensor
 
 from exitnas.errors import UsageError
 from exitnas.inference.costs import model_macs
-from exitnas.inference.machine import describe_machine
 from exitnas.inference.speed import time_policies
 from exitnas.inference.tradeoff import Point, choose, measure, trade_off
+from exitnas.machine import describe_machine
 from exitnas.policies import POLICIES
 from exitnas.policies.base import Policy, make_policy
 from exitnas.tasks.data import Split

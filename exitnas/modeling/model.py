@@ -164,9 +164,9 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     def exit(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Logits `[B, C]` of the exit after layer `index` (from 0) from hidden states `[B, T, D]` and mask `[B, T]`.
 
-        A mask of None says that no token is padding. In eval mode the logits are divided by the exit's temperature where
-        the config has temperatures. Autocast is left to the encoder: in these small modules lower precision costs time
-        and digits.
+        A mask of None says that no token is padding. In eval mode the logits are divided by the exit's temperature
+        where the config has temperatures. Autocast is left to the encoder: in these small modules lower precision
+        costs time and digits.
         """
         logits = full_precision(self.exits[index], hidden, mask)
         temperatures = None if self.training else self.config.temperatures

@@ -38,6 +38,17 @@ class Terms:
     coefficients: Tensor
     extra: Tensor | None = None
 
+    def detach(self) -> "Terms":
+        """The terms as constants."""
+        return Terms(self.losses.detach(), self.coefficients, None if self.extra is None else self.extra.detach())
+
+    def times(self, share: float) -> "Terms":
+        """The terms of a part of a batch as they enter the whole's; `share` is the part's share of the rows."""
+        if share == 1.0:
+            return self
+        extra = None if self.extra is None else share * self.extra
+        return Terms(self.losses, share * self.coefficients, extra)
+
     def total(self) -> Tensor:
         """The scalar to minimize when nothing re-weights the terms."""
         total = (self.coefficients * self.losses).sum()
@@ -107,7 +118,10 @@ class Objective:
         return ["task"] if self.auxiliary == "none" else ["task", self.auxiliary]
 
     def terms(self, logits: list[Tensor], labels: Tensor, step: Step, states: list[Tensor] | None = None) -> Terms:
-        """The loss terms of one batch.
+        """The loss terms of one batch: every loss is a mean over its rows.
+
+        That is what lets a batch be cut into micro-batches and over processes: the terms of the whole are the mean of
+        its parts', weighed by their rows.
 
         Args:
             logits: one `[B, C]` per exit, first layer first (`C = 1` for regression).

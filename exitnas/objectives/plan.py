@@ -56,7 +56,7 @@ class TrainingPlan:
 
     @classmethod
     def from_settings(cls, settings: Any) -> "TrainingPlan":
-        """The plan of `exitnas.training.settings.RetrainSettings`; CLO's lambda_1 is the model's rate unless given."""
+        """The plan of `exitnas.settings.RetrainSettings`; CLO's lambda_1 is the model's rate unless given."""
         weighting_options = dict(settings.weighting_options)
         if "lr_d1" in option_names(WEIGHTINGS.get(settings.weighting)):
             weighting_options.setdefault("lr_d1", settings.lr or None)

@@ -4,11 +4,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from exitnas.distributed import launched_rank
+
 T = TypeVar("T")
 
 
 class Reporter:
     """Shows what a job is doing. The library calls it; what it shows never reaches stdout.
+
+    Of several processes (`accelerate launch`, torchrun) the first one alone shows anything.
 
     Args:
         quiet: show nothing at all.
@@ -17,6 +21,7 @@ class Reporter:
     def __init__(self, quiet: bool = False):
         from rich.console import Console
 
+        quiet = quiet or launched_rank() > 0
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.bars = not quiet and sys.stderr.isatty()
 

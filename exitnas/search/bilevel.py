@@ -5,27 +5,32 @@ from time import perf_counter
 from typing import Any
 
 from exitnas import __version__
+from exitnas.distributed import begin
 from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Origin
 from exitnas.reporting.progress import Reporter
+from exitnas.reporting.silent import silent
 from exitnas.reporting.tensorboard import Scalars
 from exitnas.search.refine import refine
-from exitnas.search.settings import SearchSettings
-from exitnas.search.state import SearchState
+from exitnas.search.state import SearchState, rows_of_d1
 from exitnas.search.steps import architecture_step, weight_step
+from exitnas.search.traces import SearchTraces
+from exitnas.settings import SearchSettings
 from exitnas.supernet.discretize import collapse_warning, decisions, discretize, undecided_warning
 from exitnas.supernet.space import SearchSpace, load_space
 from exitnas.training.batches import shuffled
 from exitnas.training.device import seeded, to_device
 from exitnas.training.evaluation import all_logits, exit_scores, summarize
 from exitnas.training.runs import Run, data_record
-from exitnas.training.schedules import decay, linear
+from exitnas.training.schedules import linear
 from exitnas.training.setup import Setup, prepare
 
 
 def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, Any]:
     """Search exits and write the run directory: config, history, TensorBoard, genotype, summary.
+
+    Under `accelerate launch` or torchrun all processes call this; the first one writes.
 
     A space with a single point (`linear`, `mha`) has nothing to search: its genotype is written at once.
 
@@ -37,7 +42,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     Raises:
         ExitnasError: bad data, an unreachable source, or a loss that is not finite.
     """
-    space = load_space(settings.space)
+    space = load_space(settings.space).with_width(settings.exit_width)
     setup = prepare(settings)
     if space.exits() > 1 and len(setup.train) < 2:
         raise ExitnasError(f"{setup.data.source}: a search halves the training rows, expected at least 2, got 1")
@@ -55,11 +60,19 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         with seeded(settings.seed, setup.device):
             state = SearchState.start(setup, settings, space)
             run.write_config("search", *record)
-            scores = _search(state, setup, settings, run, report)
-            architecture = state.supernet.architecture
-            largest = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
-            genotype = refine(largest, state, setup, settings, report) if settings.refine else largest
-    genotype.save(run.path / "genotype.json")
+            begin(state.supernet, settings.seed)
+            with Scalars(run.path / "tb", report) if run.writes else silent() as scalars:
+                scalars.start_session({"command": "search", **record[0]})
+                scores = _search(state, setup, settings, source, run, scalars, report)
+                architecture = state.supernet.architecture
+                largest = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
+                genotype = refine(largest, state, setup, settings, report) if settings.refine else largest
+                costs = exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length()))
+                if genotype != largest:
+                    scalars.genotype(state.step, genotype, "refined")
+                scalars.final(state.step, {"dev": summarize(scores)}, costs)
+    if run.writes:
+        genotype.save(run.path / "genotype.json")
     found = (undecided_warning(largest), collapse_warning(largest))
     warning = "; ".join(text for text in found if text) or None
     summary = {
@@ -76,17 +89,27 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     return summary
 
 
-def _search(state: SearchState, setup: Setup, settings: SearchSettings, run: Run, report: Reporter) -> list[float]:
+def _search(
+    state: SearchState,
+    setup: Setup,
+    settings: SearchSettings,
+    source: Origin,
+    run: Run,
+    scalars: Scalars,
+    report: Reporter,
+) -> list[float]:
     """Run the loop on `state` to its end; the last scores of the supernet's exits on dev."""
-    scalars = Scalars(run.path / "tb")
-    per_epoch = -(-((len(setup.train) + 1) // 2) // settings.batch_size)
+    per_epoch = -(-rows_of_d1(len(setup.train), settings.d1_share) // settings.batch_size)
     total = per_epoch * settings.epochs
+    if state.epoch:  # continued: as the epoch before left it
+        state.anneal(settings, total)
     scores: list[float] = []
     scaled = settings.scale_exits and not setup.spec.regression
-    scalars.architecture(0, state.supernet.architecture)
+    traces = SearchTraces(state, settings, source, scalars)
+    traces.start()
     while state.epoch < settings.epochs:
         if settings.split == "epoch" or state.epoch == 0:
-            state.split(len(setup.train))
+            state.split(len(setup.train), settings.d1_share)
         first, second = (shuffled(setup.train, half, settings.batch_size, state.generator) for half in state.halves)
         searching = state.epoch >= settings.arch_warmup_epochs
         losses: dict[str, list[float]] = {"weights": [], "architecture": []}
@@ -94,27 +117,26 @@ def _search(state: SearchState, setup: Setup, settings: SearchSettings, run: Run
         for rows, other_rows in report.track(pairs, f"search epoch {state.epoch + 1}/{settings.epochs}", len(first)):
             if searching:
                 batch = to_device(setup.train.batch(other_rows), setup.device)
-                losses["architecture"].append(architecture_step(state, batch, settings.precision, scaled))
+                loss = architecture_step(state, batch, settings.precision, scaled, settings.accumulate)
+                losses["architecture"].append(loss)
             batch = to_device(setup.train.batch(rows), setup.device)
             factor = linear(state.step, total, settings.warmup)
-            state.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(state.step, total))
-            losses["weights"].append(weight_step(state, batch, settings.precision, factor, settings.clip))
+            state.anneal(settings, total)
+            loss = weight_step(state, batch, settings.precision, factor, settings.clip, settings.accumulate)
+            losses["weights"].append(loss)
         state.epoch += 1
-        state.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(state.step, total))
+        state.anneal(settings, total)
 
         logits = all_logits(state.supernet, setup.dev, settings.batch_size, setup.device, settings.precision)
         scores = exit_scores(logits, setup.data.dev, setup.spec)
         result = summarize(scores)
         means = {name: sum(values) / len(values) for name, values in losses.items() if values}
-        run.log(epoch=state.epoch, step=state.step, split="dev", loss=means, **result)
-        scalars.add(state.step, **{f"loss__{name}": value for name, value in means.items()})
-        scalars.exits(state.step, "dev", scores, result["avg"], result["best"])
-        scalars.architecture(state.step, state.supernet.architecture)
+        told = traces.evaluation(means, result)
+        run.log(epoch=state.epoch, step=state.step, split="dev", loss=means, **result, **told)
         report.line(
             f"search epoch {state.epoch}/{settings.epochs}: loss {means['weights']:.3f}, "
             f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"
         )
-    scalars.close()
     return scores
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from exitnas.distributed import gathered, processes, rank
 from exitnas.exits.exit import Exit
 from exitnas.exits.genotype import ExitGenotype, Genotype
 from exitnas.exits.operations import EDGES
 from exitnas.objectives.base import exit_loss
 from exitnas.reporting.progress import Reporter
-from exitnas.search.settings import SearchSettings
 from exitnas.search.state import SearchState
+from exitnas.settings import SearchSettings
 from exitnas.supernet.discretize import ONCE
 from exitnas.training.batches import shuffled
 from exitnas.training.device import to_device
@@ -35,7 +36,10 @@ KEEP = 0.4
 
 @dataclass(frozen=True)
 class Cached:
-    """A batch of training rows behind the backbone: per layer `[B, T, D]` (bf16), mask `[B, T]`, labels `[B]`."""
+    """A batch of training rows behind the backbone: per layer `[B, T, D]` (bf16), mask `[B, T]`, labels `[B]`.
+
+    In the place of a layer that another process refines stands an empty tensor.
+    """
 
     states: list[Tensor]
     mask: Tensor
@@ -62,19 +66,24 @@ def refine(
     them by the supernet's probabilities and half evenly; initial weights are the same for equal candidates, whatever
     was drawn before.
 
+    Several processes divide the layers among them; what a layer gets does not depend on how many they are.
+
     Returns:
         A genotype with the same probabilities; exits that replaced the arg-max one have `refined` set.
     """
     batches = cache(state, setup, settings)
     middle = (len(batches) + 1) // 2
     first, second = batches[:middle], batches[middle:] or batches
-    exits = []
+    found = []
     layers = report.track(range(genotype.layers), "refining layer by layer", genotype.layers)
     for layer in layers:
         original = genotype.exits[layer]
         candidates = [original, *draw(genotype, layer, settings.refine, state)]
+        if layer % processes() != rank():
+            continue
         winner = compete([_contender(c, genotype, setup, settings) for c in candidates], layer, first, second, settings)
-        exits.append(original if winner == original else winner.model_copy(update={"refined": True}))
+        found.append((layer, original if winner == original else winner.model_copy(update={"refined": True})))
+    exits = [exit_ for _, exit_ in sorted(gathered(found), key=lambda pair: pair[0])]
     changed = [str(number) for number, exit_ in enumerate(exits, start=1) if exit_.refined]
     report.line(f"refined the exits of layer {', '.join(changed)}" if changed else "refining changed nothing")
     return genotype.model_copy(update={"exits": tuple(exits)})
@@ -92,7 +101,9 @@ def cache(state: SearchState, setup: Setup, settings: SearchSettings) -> list[Ca
     for indices in shuffled(setup.train, rows, settings.batch_size, state.generator):
         batch = to_device(setup.train.batch(indices), setup.device)
         states, mask = hidden_states(backbone, batch, settings.precision)
-        batches.append(Cached([hidden.to(torch.bfloat16) for hidden in states], mask, batch["labels"]))
+        ours = [layer % processes() == rank() for layer in range(len(states))]
+        kept = [h.to(torch.bfloat16) if mine else h.new_empty(0) for mine, h in zip(ours, states, strict=True)]
+        batches.append(Cached(kept, mask, batch["labels"]))
     backbone.train()
     return batches
 

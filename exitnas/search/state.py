@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 
-from exitnas.search.settings import SearchSettings
+from exitnas.settings import SearchSettings
 from exitnas.supernet.space import SearchSpace
 from exitnas.supernet.supernet import Supernet
 from exitnas.training.optimizers import architecture_optimizer, assert_partition, weight_optimizer
+from exitnas.training.schedules import decay, geometric
 from exitnas.training.setup import Setup
 
 
@@ -36,7 +37,9 @@ class SearchState:
     @classmethod
     def start(cls, setup: Setup, settings: SearchSettings, space: SearchSpace) -> "SearchState":
         """A fresh state; initial weights come from torch's global generator."""
-        supernet = Supernet(setup.fresh_backbone(), space, setup.spec.num_labels).to(setup.device).train()
+        supernet = Supernet(setup.fresh_backbone(), space, setup.spec.num_labels, settings.relaxation)
+        supernet = supernet.to(setup.device).train()
+        supernet.architecture.temperature = settings.temperature
         weights = weight_optimizer(
             supernet.backbone,
             supernet.exits,
@@ -75,8 +78,23 @@ class SearchState:
         self.epoch, self.step = saved["epoch"], saved["step"]
         self.halves = (list(saved["halves"][0]), list(saved["halves"][1]))
 
-    def split(self, rows: int) -> None:
-        """Draw D1 and D2, 1:1 (LECO 6.3); an odd row goes to D1."""
+    def split(self, rows: int, share: float = 0.5) -> None:
+        """Draw D1 and D2, by default 1:1 (LECO 6.3)."""
         order = torch.randperm(rows, generator=self.generator).tolist()
-        middle = (rows + 1) // 2
+        middle = rows_of_d1(rows, share)
         self.halves = (order[:middle], order[middle:])
+
+    def anneal(self, settings: SearchSettings, total: int) -> None:
+        """Set what depends on how far the search is: the auxiliary skip-connection and the relaxation's temperature.
+
+        Args:
+            total: weight steps of the whole search.
+        """
+        self.supernet.set_auxiliary_skip(settings.auxiliary_skip * decay(self.step, total))
+        end = settings.temperature if settings.temperature_end is None else settings.temperature_end
+        self.supernet.architecture.temperature = geometric(self.step, total, settings.temperature, end)
+
+
+def rows_of_d1(rows: int, share: float) -> int:
+    """Size of D1 out of `rows` training rows, two or more: the nearest to `share`, a half up; never 0 nor all."""
+    return min(max(int(rows * share + 0.5), 1), rows - 1)

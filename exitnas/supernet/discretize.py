@@ -1,6 +1,7 @@
 """From architecture parameters to a genotype, and how far the search decided."""
 
 from math import log
+from statistics import fmean
 from typing import Any
 
 from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
@@ -70,7 +71,6 @@ def decisions(genotype: Genotype) -> list[dict[str, Any]]:
                 continue
             chosen = genotype.exits[layer - 1].operation(edge)
             runner_up = max(value for name, value in candidates.items() if name != chosen)
-            entropy = -sum(value * log(value) for value in candidates.values() if value > 0) / log(count)
             rows.append(
                 {
                     "layer": layer,
@@ -79,11 +79,35 @@ def decisions(genotype: Genotype) -> list[dict[str, Any]]:
                     "probability": candidates[chosen],
                     "uniform": 1 / count,
                     "margin": candidates[chosen] - runner_up,
-                    "entropy": entropy,
+                    "entropy": _entropy(candidates),
                     "decided": candidates[chosen] >= DECIDED / count,
                 }
             )
     return rows
+
+
+def entropies(probabilities: tuple[dict[str, dict[str, float]], ...]) -> dict[str, float]:
+    """Edge -> entropy of its probabilities (nats, over log n: 1 is undecided, 0 is certain), the mean over layers.
+
+    `all` is the mean over every edge of every layer. Edges with a single candidate are left out.
+
+    Args:
+        probabilities: as `Architecture.probabilities` gives them.
+    """
+    found: dict[str, list[float]] = {}
+    for edges in probabilities:
+        for edge, candidates in edges.items():
+            if len(candidates) > 1:
+                found.setdefault(edge, []).append(_entropy(candidates))
+    everything = [value for values in found.values() for value in values]
+    return {edge: fmean(values) for edge, values in [*found.items(), ("all", everything)] if values}
+
+
+def _entropy(candidates: dict[str, float]) -> float:
+    """Entropy of the probabilities, made to sum to 1, over that of the uniform ones."""
+    total = sum(candidates.values())
+    shares = [value / total for value in candidates.values() if value > 0]
+    return -sum(share * log(share) for share in shares) / log(len(candidates))
 
 
 def undecided_warning(genotype: Genotype) -> str | None:

@@ -80,6 +80,22 @@ class SearchSpace(Frozen):
                 f"space {self.name}: {error}, the encoder's hidden size; set a width or choose another backbone"
             ) from None
 
+    def with_width(self, width: int | None) -> "SearchSpace":
+        """The space with exits of another width d; None leaves it as it is.
+
+        Raises:
+            UsageError: the heads of a candidate do not divide the width.
+        """
+        if width is None:
+            return self
+        try:
+            self._check_heads(width)
+        except ValueError as error:
+            raise UsageError(
+                f"--exit-width {width}: {error}; choose another width, or a space without it than {self.name}"
+            ) from None
+        return self.model_copy(update={"width": width})
+
     def candidates(self, edge: str) -> tuple[str, ...]:
         """The operations of one of `EDGES`."""
         return tuple(getattr(self, edge))

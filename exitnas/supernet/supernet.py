@@ -7,6 +7,7 @@ from exitnas.backbones.base import Backbone
 from exitnas.exits.operations import EDGES
 from exitnas.supernet.architecture import Architecture
 from exitnas.supernet.cells import MixedActivation, MixedEncoder, MixedPooling
+from exitnas.supernet.relaxations import DEFAULT_RELAXATION
 from exitnas.supernet.space import SearchSpace
 
 
@@ -46,7 +47,7 @@ class Supernet(nn.Module):
             first of all. A scale of its own takes that over, so that operations are judged by what they encode.
     """
 
-    def __init__(self, backbone: Backbone, space: SearchSpace, num_labels: int):
+    def __init__(self, backbone: Backbone, space: SearchSpace, num_labels: int, relaxation: str = DEFAULT_RELAXATION):
         super().__init__()
         space.check_fits(backbone.hidden_size)
         self.space = space
@@ -54,7 +55,7 @@ class Supernet(nn.Module):
         self.exits = nn.ModuleList(
             SuperExit(space, backbone.hidden_size, num_labels) for _ in range(backbone.num_layers)
         )
-        self.architecture = Architecture(space, backbone.num_layers)
+        self.architecture = Architecture(space, backbone.num_layers, relaxation)
         self.log_scales = nn.Parameter(torch.zeros(backbone.num_layers))
 
     def set_auxiliary_skip(self, beta: float) -> None:

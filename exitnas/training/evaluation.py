@@ -1,5 +1,6 @@
 """Scores of every exit from one pass over a split."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exitnas.backbones.base import Backbone
+from exitnas.distributed import gathered, processes, rank
 from exitnas.tasks.data import Split
 from exitnas.tasks.metrics import score_exits
 from exitnas.tasks.spec import TaskSpec
@@ -32,25 +34,29 @@ def all_outputs(
 ) -> tuple[Tensor, Tensor | None]:
     """Logits `[N, E, C]` of every exit and certainty `[N, E]` (None without a head) for every row, in one pass.
 
-    On the CPU, rows in the split's order; the model runs in eval mode.
+    On the CPU, rows in the split's order; the model runs in eval mode. Several processes take turns at the batches and
+    all of them get the answers for all rows, each row answered once.
     """
     training = model.training
     model.eval()
     head = getattr(model, "certainty", None)
-    parts: list[Tensor] = []
-    certainties: list[Tensor] = []
-    order: list[int] = []
-    for indices in by_length(data, batch_size):
+    found: list[tuple[list[int], Tensor, Tensor | None]] = []
+    for indices in islice(by_length(data, batch_size), rank(), None, processes()):
         batch = to_device(data.batch(indices), device)
         states, mask = hidden_states(model.backbone, batch, precision)
-        parts.append(torch.stack(model.exit_logits(states, mask), dim=1).float().cpu())
+        logits = torch.stack(model.exit_logits(states, mask), dim=1).float().cpu()
+        certainty = None
         if head is not None:
-            certainties.append(torch.stack([head(hidden, mask) for hidden in states], dim=1).float().cpu())
-        order += indices
+            certainty = torch.stack([head(hidden, mask) for hidden in states], dim=1).float().cpu()
+        found.append((indices, logits, certainty))
     model.train(training)
+    found = gathered(found)
+    order = [index for indices, _, _ in found for index in indices]
+    certainties = [certainty for _, _, certainty in found if certainty is not None]
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back].clone(), torch.cat(certainties)[back].clone() if certainties else None
+    every = torch.cat([logits for _, logits, _ in found])
+    return every[back].clone(), torch.cat(certainties)[back].clone() if certainties else None
 
 
 def all_logits(model: Any, data: Encoded, batch_size: int, device: torch.device, precision: str = "fp32") -> Tensor:

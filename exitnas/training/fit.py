@@ -14,13 +14,13 @@ from exitnas.objectives.base import Stage, Step
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.tensorboard import Scalars
+from exitnas.settings import RetrainSettings
 from exitnas.training.batches import shuffled
 from exitnas.training.device import to_device
 from exitnas.training.evaluation import all_logits, exit_scores, summarize
-from exitnas.training.optimizers import optimized, set_learning_rate, weight_optimizer
+from exitnas.training.optimizers import learning_rates, optimized, set_learning_rate, weight_optimizer
 from exitnas.training.runs import Run
 from exitnas.training.schedules import linear
-from exitnas.training.settings import RetrainSettings
 from exitnas.training.setup import Setup
 from exitnas.training.step import Batch, train_step
 from exitnas.training.traces import Traces
@@ -95,6 +95,7 @@ def fit(
             logits = all_logits(model, setup.dev, settings.batch_size, setup.device, settings.precision)
             result = summarize(exit_scores(logits, setup.data.dev, setup.spec))
             mean = sum(losses) / len(losses)
+            rates = learning_rates(optimizer)
             told = traces.epoch(state.step, parts)
             run.log(
                 seed=seed,
@@ -103,11 +104,11 @@ def fit(
                 step=state.step,
                 split="dev",
                 loss=mean,
+                rates=rates,
                 **result,
                 **told,
             )
-            scalars.add(state.step, loss__weights=mean)
-            scalars.exits(state.step, "dev", result["exits"], result["avg"], result["best"])
+            scalars.evaluation(state.step, {"weights": mean}, result, rates)
             report.line(
                 f"seed {seed}, {stage.name} epoch {epoch}/{epochs}: loss {mean:.3f}, "
                 f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"

@@ -32,13 +32,19 @@ def weight_optimizer(
 
 def architecture_optimizer(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over the parameters of the upper level, with the betas of DARTS (0.5, 0.999)."""
-    return torch.optim.AdamW(parameters, lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay)
+    group = {"params": list(parameters), "name": "architecture"}
+    return torch.optim.AdamW([group], lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Scale every group's rate from its `base_lr`."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def learning_rates(*optimizers: torch.optim.Optimizer) -> dict[str, float]:
+    """Name of every group -> its learning rate now."""
+    return {group["name"]: group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
 
 
 def optimized(*optimizers: torch.optim.Optimizer) -> list[nn.Parameter]:

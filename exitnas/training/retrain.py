@@ -8,6 +8,7 @@ import numpy as np
 from exitnas import __version__
 from exitnas.backbones import ALIASES
 from exitnas.backbones.sources import resolve
+from exitnas.distributed import begin
 from exitnas.drawing.heatmap import draw_loss_weights
 from exitnas.errors import ExitnasError
 from exitnas.exits.exit import exit_costs
@@ -18,18 +19,21 @@ from exitnas.modeling.saving import save_model
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.objectives.recipes import get_recipe
 from exitnas.reporting.progress import Reporter
+from exitnas.reporting.silent import silent
 from exitnas.reporting.tensorboard import Scalars
+from exitnas.settings import RetrainSettings
 from exitnas.training.device import seeded
 from exitnas.training.evaluation import all_logits, exit_scores, summarize
 from exitnas.training.fit import fit
 from exitnas.training.runs import Run, data_record
-from exitnas.training.settings import RetrainSettings
 from exitnas.training.setup import Setup, prepare
 from exitnas.training.traces import WEIGHTS_FILE
 
 
 def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Reporter) -> dict[str, Any]:
     """Train the exits of `genotype` on a fresh backbone and write the run directory.
+
+    Under `accelerate launch` or torchrun all processes call this; the first one writes.
 
     With several seeds, every seed trains its own model; the one with the best AVG on dev is saved, or with the best
     last exit where the objective chooses its checkpoint by that.
@@ -50,7 +54,8 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         setup.backbone.truncate(settings.layers)
     genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
     run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
-    genotype.save(run.path / "genotype.json")
+    if run.writes:
+        genotype.save(run.path / "genotype.json")
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
     began = perf_counter()
     results: list[dict[str, Any]] = []
@@ -61,7 +66,8 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         score = result["dev"]["exits"][-1] if plan.objective.stages()[-1].select == "last" else result["dev"]["avg"]
         if not results or score > best:
             best = score
-            save_model(model, setup.tokenizer, run.path / "model")
+            if run.writes:
+                save_model(model, setup.tokenizer, run.path / "model")
         results.append(result)
     summary = {
         "run": str(run.path),
@@ -78,7 +84,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
         "seconds": round(perf_counter() - began, 2),
     }
-    if (run.path / WEIGHTS_FILE).exists():
+    if run.writes and (run.path / WEIGHTS_FILE).exists():
         try:
             draw_loss_weights(run.path / WEIGHTS_FILE, run.path / "loss_weights.png")
         except ExitnasError as error:
@@ -106,16 +112,19 @@ def _one_seed(
     if all(stage.exits == "last" for stage in plan.objective.stages()):
         model.config.policy = {"name": "static", "parameters": {"exit": len(model.exits)}}  # the others are untrained
     model = model.to(setup.device)
-    scalars = Scalars(run.path / "tb" / f"seed_{seed}")
-    told = fit(model, setup, settings, plan, seed, run, scalars, report)
-    scalars.close()
     result: dict[str, Any] = {"seed": seed}
-    if "angles_above_90" in told:
-        result["angles_above_90"] = told["angles_above_90"]
-    for name in ("dev", "test"):
-        encoded, split = setup.split(name)
-        logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)
-        result[name] = summarize(exit_scores(logits, split, setup.spec))
+    begin(model, seed)
+    with Scalars(run.path / "tb" / f"seed_{seed}", report) if run.writes else silent() as scalars:
+        scalars.start_session({"command": "retrain", **settings.model_dump(mode="json"), "seed": seed})
+        told = fit(model, setup, settings, plan, seed, run, scalars, report)
+        if "angles_above_90" in told:
+            result["angles_above_90"] = told["angles_above_90"]
+        for name in ("dev", "test"):
+            encoded, split = setup.split(name)
+            logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)
+            result[name] = summarize(exit_scores(logits, split, setup.spec))
+        costs = exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length()))
+        scalars.final(run.history[-1]["step"], {name: result[name] for name in ("dev", "test")}, costs)
     model.config.exitnas = {**record, "results": _recorded(setup, settings, seed, result)}
     report.line(f"seed {seed}: test avg {100 * result['test']['avg']:.1f}, best {100 * result['test']['best']:.1f}")
     return model, result

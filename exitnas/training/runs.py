@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from exitnas import __version__
+from exitnas.distributed import agreed, is_main, processes
 from exitnas.errors import UsageError
 from exitnas.files import write_json, write_text
+from exitnas.machine import computer
 
 #: Everything a run may write into its directory; `--overwrite` removes these and nothing else.
 CONTENTS = (
@@ -50,7 +52,19 @@ class Run:
         Raises:
             UsageError: the directory holds a run and `overwrite` is False, or the path is a file.
         """
-        path = Path(path)
+        run = cls(Path(path))
+        with agreed():
+            if run.writes:
+                run._make_folder(overwrite)
+        return run
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the directory; the others of a launch leave it alone."""
+        return is_main()
+
+    def _make_folder(self, overwrite: bool) -> None:
+        path = self.path
         if path.exists() and not path.is_dir():
             raise UsageError(f"--output {path}: is a file, expected a folder")
         present = [name for name in CONTENTS if (path / name).exists()]
@@ -60,10 +74,11 @@ class Run:
                 "choose another folder or pass --overwrite"
             )
         path.mkdir(parents=True, exist_ok=True)
-        return cls(path)
 
     def write_config(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        """Remove an old run's files and write `config.json`: every setting, where the data came from, versions."""
+        """Remove an old run's files and write `config.json`: every setting, the data's source, versions, machine."""
+        if not self.writes:
+            return
         for name in CONTENTS:
             target = self.path / name
             if target.is_dir():
@@ -73,18 +88,19 @@ class Run:
         libraries = ("torch", "transformers", "accelerate", "numpy", "pydantic")
         versions = {"exitnas": __version__, "python": platform.python_version()}
         versions |= {name: version(name) for name in libraries}
-        write_json(
-            self.path / "config.json", {"command": command, "settings": settings, "data": data, "versions": versions}
-        )
+        record = {"command": command, "settings": settings, "data": data, "versions": versions}
+        write_json(self.path / "config.json", {**record, "processes": processes(), "machine": computer()})
 
     def log(self, **values: Any) -> None:
         """Add one line to `history.jsonl`."""
         self.history.append(values)
-        write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        if self.writes:
+            write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """`summary.json`: what `--json` prints. Written last: a run that has it is complete."""
-        write_json(self.path / "summary.json", summary)
+        if self.writes:
+            write_json(self.path / "summary.json", summary)
 
 
 def data_record(data: Any) -> dict[str, Any]:

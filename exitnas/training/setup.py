@@ -8,13 +8,14 @@ import torch
 
 from exitnas.backbones.base import Backbone
 from exitnas.backbones.loading import load_backbone, load_tokenizer
+from exitnas.distributed import agreed
+from exitnas.settings import TrainingSettings
 from exitnas.tasks import get_task
 from exitnas.tasks.data import Split, TaskData
 from exitnas.tasks.loading import load_task
 from exitnas.tasks.spec import TaskSpec
 from exitnas.training.batches import Encoded, encode
 from exitnas.training.device import choose_device
-from exitnas.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ class Setup:
 
 def prepare(settings: TrainingSettings) -> Setup:
     """Load the backbone, load and tokenize the data: whatever can be missing is found before any work is done."""
-    spec = get_task(settings.task)
     device = choose_device(settings.device)
+    with agreed():
+        return _prepare(settings, device)
+
+
+def _prepare(settings: TrainingSettings, device: torch.device) -> Setup:
+    spec = get_task(settings.task)
     backbone = load_backbone(settings.backbone, offline=settings.offline)
     max_length = min(settings.max_length, backbone.max_tokens or settings.max_length)
     tokenizer = load_tokenizer(settings.backbone, offline=settings.offline)

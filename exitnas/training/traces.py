@@ -26,7 +26,7 @@ class Traces:
     def angle(self, step: int, gradient: GradientRule) -> None:
         """The angle of the last step, to TensorBoard."""
         if gradient.angles and gradient.angles[-1] is not None:
-            self.scalars.add(step, gradient__angle=gradient.angles[-1])
+            self.scalars.add(step, {"gradient/angle": gradient.angles[-1]})
 
     def epoch(self, step: int, parts: Parts) -> dict[str, Any]:
         """Write what there is after an epoch; returns what its line of `history.jsonl` gets on top."""
@@ -35,20 +35,19 @@ class Traces:
         if weighting.name != "uniform":
             matrix = weighting.matrix().tolist()
             self._merge(WEIGHTS_FILE, {"weighting": weighting.name, "terms": self.columns}, matrix)
-            for exit_, row in enumerate(matrix, start=1):
-                for name, value in zip(self.columns, row, strict=True):
-                    tag = f"loss_weights__exit_{exit_:02d}__{name.replace(' ', '_')}"
-                    self.scalars.add(step, **{tag: value})
+            self.scalars.loss_weights(step, matrix, self.columns)
             more["loss_weights"] = matrix
         if gradient.angles:
             share = share_above_90(gradient.angles)
             self._merge(ANGLES_FILE, {"unit": "degrees, one per step"}, gradient.angles)
             more["angles_above_90"] = share
             if share is not None:
-                self.scalars.add(step, gradient__share_above_90=share)
+                self.scalars.add(step, {"gradient/share_above_90": share})
         return more
 
     def _merge(self, name: str, header: dict[str, Any], value: Any) -> None:
+        if not self.run.writes:
+            return
         path = self.run.path / name
         seeds = read_json(path)["seeds"] if path.exists() else {}
         write_json(path, {**header, "seeds": {**seeds, str(self.seed): value}})

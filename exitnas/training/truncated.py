@@ -8,9 +8,9 @@ import numpy as np
 from exitnas.errors import UsageError, require
 from exitnas.exits.genotype import Genotype
 from exitnas.reporting.progress import Reporter
+from exitnas.settings import RetrainSettings
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
-from exitnas.training.settings import RetrainSettings
 
 
 def first_layers(genotype: Genotype, layers: int) -> Genotype:

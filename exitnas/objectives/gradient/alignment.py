@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from exitnas.objectives.base import Terms
-from exitnas.objectives.gradient.base import GradientRule
+from exitnas.objectives.gradient.base import AddUp, GradientRule
 from exitnas.objectives.options import choice, flag, number
 
 
@@ -38,12 +38,21 @@ class GradientAlignment(GradientRule):
         flag(owner, "hard", self.hard)
         number(owner, "alpha", self.alpha, 0, 1, above=True, below=True)
         choice(owner, "scope", self.scope, ("global", "tensor"))
+        self._towards: list[Tensor | None] = []
+        self._task: list[Tensor | None] = []
 
-    def backward(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
+    def accumulate(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
         towards = torch.autograd.grad(terms.auxiliary_part(), parameters, retain_graph=True, allow_unused=True)
         task = torch.autograd.grad(terms.task_part(), parameters, allow_unused=True)
+        self._towards, self._task = _sums(self._towards, towards), _sums(self._task, task)
+
+    def finish(self, parameters: list[nn.Parameter], add_up: AddUp) -> None:
+        """Both gradients are those of the whole batch before they are compared: the angle is not linear in them."""
+        towards, task = self._towards, self._task
+        self._towards, self._task = [], []
+        add_up([gradient for gradient in (*towards, *task) if gradient is not None])
         pairs = list(zip(towards, task, strict=True))
-        zero = total.new_zeros(())
+        zero = parameters[0].new_zeros(())
         dots = torch.stack([zero if k is None or c is None else _dot(k, c) for k, c in pairs])
         norms_kd = torch.stack([zero if k is None else _dot(k, k) for k, _ in pairs])
         norms_ce = torch.stack([zero if c is None else _dot(c, c) for _, c in pairs])
@@ -58,6 +67,13 @@ class GradientAlignment(GradientRule):
         projected = torch.where(squares > 0, dots / squares, torch.zeros_like(dots))
         factors = (1 - self.alpha) + self.alpha * projected
         return torch.where(dots < 0, torch.ones_like(factors), factors) if self.hard else factors
+
+
+def _sums(so_far: list[Tensor | None], more: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """Element by element; None stands for zero."""
+    if not so_far:
+        return list(more)
+    return [a if b is None else b if a is None else a + b for a, b in zip(so_far, more, strict=True)]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

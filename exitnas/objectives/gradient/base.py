@@ -1,5 +1,6 @@
 """The contract of a gradient rule; by itself the plain sum."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 
 from exitnas.objectives.base import Terms
 from exitnas.objectives.options import option_values
+
+AddUp = Callable[[list[Tensor]], None]
 
 
 @dataclass
@@ -33,11 +36,25 @@ class GradientRule:
         """What the exits read, from the hidden states `[B, T, D]` of every layer; values unchanged."""
         return states
 
-    def backward(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Set `.grad` of `parameters`, which come without one; those that no term reaches keep none.
+    def accumulate(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Take in the gradients of a micro-batch; what is linear in them can go to `.grad` at once.
 
         Args:
-            terms: weighted terms of the step.
+            terms: weighted terms of a micro-batch, times its share of the rows of the step.
             total: `terms.total()`.
+            parameters: without `.grad` when a step begins; those that no term reaches keep none.
         """
         total.backward()
+
+    def finish(self, parameters: list[nn.Parameter], add_up: AddUp) -> None:
+        """Set `.grad` of `parameters` from what was taken in, after the last micro-batch of a step.
+
+        Args:
+            add_up: replaces each of a list of tensors by its sum over all processes; called once, by all of them.
+        """
+        add_up([p.grad for p in parameters if p.grad is not None])
+
+    def backward(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Set `.grad` of `parameters` from the terms of a whole step, in one process."""
+        self.accumulate(terms, total, parameters)
+        self.finish(parameters, lambda tensors: None)

@@ -18,6 +18,12 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def computer() -> dict[str, Any]:
+    """What a run records of the machine it begins on: `cpu, threads`, and `gpu` where one is visible."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"cpu": cpu_model(), "threads": torch.get_num_threads(), **gpu}
+
+
 def describe_machine(device: torch.device, precision: str = "fp32") -> dict[str, Any]:
     """`device, name, cpu, threads, torch, precision`; `name` is the GPU's, or the CPU's when that is the device."""
     cpu = cpu_model()

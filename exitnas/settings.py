@@ -1,11 +1,12 @@
-"""Settings that search and retraining share, validated when made."""
+"""Settings of searches and of retraining, validated when made."""
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.schema import Frozen, parse
+from exitnas.supernet.relaxations import DEFAULT_RELAXATION, RELAXATIONS
 
 #: Largest seed every generator takes.
 MAX_SEED = 2**32 - 1
@@ -23,7 +24,9 @@ class TrainingSettings(Frozen):
     epochs: int = Field(default=10, ge=1, le=10_000)
     """Passes over the training rows."""
     batch_size: int = Field(default=32, ge=1, le=100_000)
-    """Rows per step."""
+    """Rows per step, over all processes and micro-batches, so that neither changes what is learned."""
+    accumulate: int = Field(default=1, ge=1, le=100_000)
+    """Micro-batches a process cuts its rows of a step into, one after another, to save memory."""
     max_length: int = Field(default=128, ge=4, le=100_000)
     """Longest row in tokens."""
     lr: float = Field(default=5e-5, ge=0)
@@ -75,6 +78,58 @@ class RetrainSettings(TrainingSettings):
     """Keep only this many layers of the backbone, from the first."""
     recipe: str | None = None
     """Name of the recipe these settings come from, for the record and its recommended policy."""
+
+
+def _known_relaxation(name: str) -> str:
+    try:
+        return RELAXATIONS.check(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+class SearchSettings(TrainingSettings):
+    """Settings of a search, on top of the shared ones."""
+
+    space: str = "leco"
+    """Search space: a name or the path of a YAML file."""
+    exit_width: int | None = Field(default=None, ge=1, le=100_000)
+    """Exit width d in place of the space's own."""
+    relaxation: Annotated[str, AfterValidator(_known_relaxation)] = DEFAULT_RELAXATION
+    """How architecture parameters become the weights of candidates."""
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
+    """Temperature of the relaxation when the search starts; LECO and DARTS have 1 throughout."""
+    temperature_end: float | None = Field(default=None, ge=0.01, le=100)
+    """Temperature when the search ends, reached by the same factor every step; by default that of the start."""
+    arch_lr: float = Field(default=3e-2, gt=0)
+    """Learning rate of the architecture parameters; LECO's 2e-4 leaves every choice near chance."""
+    arch_weight_decay: float = Field(default=1e-3, ge=0)
+    """Weight decay of the architecture parameters: DARTS's value, decoupled as AdamW (LECO 6.3) has it."""
+    arch_warmup_epochs: int = Field(default=1, ge=0)
+    """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
+    two or more."""
+    auxiliary_skip: float = Field(default=1.0, ge=0)
+    """Weight of an extra skip-connection at the start, lowered to 0 over the search (DARTS-, Chu et al. 2021)."""
+    scale_exits: bool = True
+    """Learn a scale of every exit's logits with the architecture, so that null is not chosen just to be less sure."""
+    refine: int = Field(default=24, ge=0, le=1000)
+    """Candidates per layer that compete with the arg-max exit after the search; 0 leaves that out."""
+    refine_steps: int = Field(default=25, ge=1, le=10_000)
+    """Steps of a candidate in the first round; each further round has twice as many."""
+    split: Literal["epoch", "fixed"] = "epoch"
+    """Draw D1 and D2 anew every epoch (LECO 6.3), or once."""
+    d1_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the training rows in D1, which the weights learn from; an epoch is one pass over D1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_epochs_search(cls, values: dict[str, Any]) -> dict[str, Any]:
+        epochs = values.get("epochs", cls.model_fields["epochs"].default)
+        warmup = values.get("arch_warmup_epochs")
+        if warmup is None:
+            return {**values, "arch_warmup_epochs": int(epochs != 1)}
+        if isinstance(warmup, int) and isinstance(epochs, int) and warmup >= epochs:
+            raise ValueError(f"arch_warmup_epochs: {warmup} of {epochs} epochs leave none to search in")
+        return values
 
 
 S = TypeVar("S", bound=TrainingSettings)

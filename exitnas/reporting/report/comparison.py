@@ -1,0 +1,79 @@
+"""What several runs have in common and where they differ: the tables and charts at the top of the report."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from exitnas.reporting.report.charts import STYLES, Chart, Line, chart
+from exitnas.reporting.report.collect import KINDS, RunRecord
+from exitnas.reporting.report.evaluation import Evaluated
+from exitnas.reporting.report.panels import by_seed, duration, percent, state, summary_scores
+from exitnas.reporting.report.tradeoffs import shared_chart
+
+
+def runs_table(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """One row per run: scores, cost of its exits, time."""
+    rows = []
+    for record in records:
+        parameters = [cost["parameters"] for cost in record.costs]
+        macs = [cost["macs"] / 1e6 for cost in record.costs]
+        seconds = record.summary.get("seconds")
+        rows.append(
+            {
+                "name": record.name,
+                "kind": KINDS[record.kind],
+                "state": state(record).partition(",")[0],
+                "task": record.task or "–",
+                **summary_scores(record),
+                "parameters": _range(parameters, "{:,.0f}"),
+                "macs": _range(macs, "{:.3g}"),
+                "seconds": duration(seconds) if isinstance(seconds, int | float) else "–",
+            }
+        )
+    return rows
+
+
+def _range(values: list[Any], form: str) -> str:
+    """The mean of numbers with their smallest and largest; a dash for none."""
+    if not values:
+        return "–"
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{form.format(fmean(values))} ({low}–{high})"
+
+
+def differing_settings(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """Settings that are not the same in all runs, each with its value per run; a dash where a run has none."""
+    names = list(dict.fromkeys(name for record in records for name in record.settings))
+    rows = []
+    for name in names:
+        values = [str(record.settings[name]) if name in record.settings else "–" for record in records]
+        if len(set(values)) > 1:
+            rows.append((name, values))
+    return rows
+
+
+def training_chart(records: Sequence[RunRecord]) -> Chart | None:
+    """AVG on dev over epochs of all runs, first seed each; None when fewer than two have several epochs."""
+    lines = []
+    for index, record in enumerate(records):
+        history = next(iter(by_seed(record).values()), [])
+        rows = [line for line in history if isinstance(line.get("avg"), int | float)]
+        if len(rows) < 2 or record.kind == "baseline":
+            continue
+        hints = [f"{record.name}, epoch {row['epoch']}: AVG {percent(row['avg'])} %" for row in rows]
+        points = [(float(row["epoch"]), 100 * row["avg"]) for row in rows]
+        lines.append(Line(record.name, points, index % STYLES, hints=hints))
+    return chart(lines, "AVG on dev over epochs", "epoch", "AVG, %", whole_x=True) if len(lines) > 1 else None
+
+
+def tradeoff_charts(runs: Sequence[tuple[str, str, Evaluated]]) -> list[dict[str, Any]]:
+    """One chart per task that several runs were evaluated on: `task, chart, policies, policy`."""
+    found = []
+    for task in dict.fromkeys(one.task for _, _, one in runs):
+        group = [run for run in runs if run[2].task == task]
+        if len(group) < 2:
+            continue
+        policies = [name for name in dict.fromkeys(n for run in group for n in run[2].curves) if name != "oracle"]
+        policy = group[0][2].shown[0]
+        found.append({"task": task, "chart": shared_chart(group, policy), "policies": policies, "policy": policy})
+    return found

@@ -1,0 +1,52 @@
+"""Making a report and reading it back, for its tests."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from exitnas.cli.reproduce import command_line
+from exitnas.reporting.report.page import write_report
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, text outside of scripts and styles, and whether every tag was closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+def values_of(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="values">(.*?)</script>', html, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def report_html(output: Path, *runs: Any, **options: Any) -> str:
+    """The HTML of the report of `runs`."""
+    write_report(output, runs, reproduce=command_line, overwrite=True, device="cpu", **options)
+    return output.read_text(encoding="utf-8")

@@ -1,0 +1,241 @@
+"""Two processes against one: the same search, the same retraining, one writer, shared failures."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_model import tiny_model, tiny_setup
+
+from exitnas.exits.genotype import Genotype
+from exitnas.files import read_json
+from exitnas.modeling.saving import load_model
+from exitnas.search.bilevel import search
+from exitnas.training.device import seeded
+from exitnas.training.evaluation import all_outputs
+from exitnas.training.retrain import retrain
+from exitnas.training.runs import Run
+
+HERE = Path(__file__).parent
+#: 61 rows in batches of 12: the last one has a single row, so the second process has none.
+PLANS: dict[str, dict[str, Any]] = {
+    "joint": {"objective": "joint", "lte": True},
+    "aligned": {"objective": "mutual", "gradient": "ga_soft"},
+    "crossed": {"objective": "mutual", "weighting": "clo_v2", "weighting_options": {"cycle": 2, "lr": 0.05}},
+}
+
+
+def environment() -> dict[str, str]:
+    """This process's, with one thread, the repository and the tests on the path."""
+    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+
+
+def run(*command: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a launcher; one that takes too long is asked to end, so that it ends what it started."""
+    words = [sys.executable, "-m", *map(str, command)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as job:
+        try:
+            stdout, stderr = job.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            job.terminate()
+            stdout, stderr = job.communicate()
+    return subprocess.CompletedProcess(words, job.returncode, stdout, stderr)
+
+
+def torchrun(*arguments: Any) -> "subprocess.CompletedProcess[str]":
+    """Two processes."""
+    return run("torch.distributed.run", "--standalone", "--nproc_per_node", 2, *arguments)
+
+
+def without_dropout(backbone: Path, folder: Path) -> Path:
+    """A copy of a saved backbone whose dropout is off."""
+    folder.mkdir()
+    for file in backbone.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(world: Any, silent: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runs of one process in `one/`, of two in `two/`, and what each of the two answered."""
+    folder = tmp_path_factory.mktemp("pair")
+    backbone = without_dropout(world.backbone, folder / "backbone")
+    task = folder / "uneven.yaml"
+    rows = [json.loads(line) for line in (world.tasks["single"].parent / "train.jsonl").read_text().splitlines()]
+    for name, chosen in (("train", [*rows, rows[7]]), ("dev", rows[:13]), ("test", rows[20:37])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen))
+    task.write_text(world.tasks["single"].read_text().replace("name: single", "name: uneven"))
+    common = {"task": str(task), "backbone": str(backbone)}
+    searching = world.search(**common, epochs=2, batch_size=6, arch_lr=0.3)
+    training = {name: world.retrain(**common, batch_size=12, **plan) for name, plan in PLANS.items()}
+    genotype = world.genotype()
+
+    (folder / "two").mkdir()
+    genotype.save(folder / "start.json")
+    request = {
+        "folder": str(folder / "two"),
+        "genotype": str(folder / "start.json"),
+        "search": searching.model_dump(mode="json"),
+        "retrains": {name: settings.model_dump(mode="json") for name, settings in training.items()},
+    }
+    (folder / "request.json").write_text(json.dumps(request))
+    done = torchrun(HERE / "two_processes.py", folder / "request.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    (folder / "one").mkdir()
+    search(searching, Run.create(folder / "one" / "search"), silent)
+    for name, settings in training.items():
+        retrain(settings, genotype, Run.create(folder / "one" / name), silent)
+    answers = [read_json(folder / "two" / f"answers-{rank}.json") for rank in (0, 1)]
+    assert [answer["processes"] for answer in answers] == [2, 2]
+    return {"folder": folder, "answers": answers, "stderr": done.stderr, "stdout": done.stdout}
+
+
+def differences(first: Genotype, second: Genotype) -> list[float]:
+    """Of all probabilities."""
+    assert first.probabilities
+    assert second.probabilities
+    return [
+        abs(value - other[edge][name])
+        for layer, other in zip(first.probabilities, second.probabilities, strict=True)
+        for edge, candidates in layer.items()
+        for name, value in candidates.items()
+    ]
+
+
+def test_the_same_genotype(pair: dict[str, Any]):
+    one, two = (Genotype.load(pair["folder"] / which / "search" / "genotype.json") for which in ("one", "two"))
+    assert one.exits == two.exits
+    assert one.origin == two.origin
+    largest = max(differences(one, two))
+    assert largest < 1e-4, f"largest difference of the architecture probabilities: {largest:.2g}"
+    cells = [list(cell.values()) for layer in one.probabilities or () for cell in layer.values()]
+    moved = max(abs(value - 1 / len(cell)) for cell in cells for value in cell)
+    assert moved > 0.1, "the search did not move, so nothing was compared"
+
+
+def history(pair: dict[str, Any], which: str, name: str) -> list[dict[str, Any]]:
+    lines = (pair["folder"] / which / name / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_same_losses_of_both_levels(pair: dict[str, Any]):
+    one, two = (history(pair, which, "search") for which in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for first, second in zip(one, two, strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert second["exits"] == pytest.approx(first["exits"], abs=1e-9)
+    assert set(one[-1]["loss"]) == {"weights", "architecture"}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_same_retraining(pair: dict[str, Any], name: str):
+    one, two = (history(pair, which, name) for which in ("one", "two"))
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
+    setup, _ = tiny_setup(11)
+    logits = [
+        all_outputs(load_model(pair["folder"] / which / name)[0], setup.test, 4, setup.device)
+        for which in ("one", "two")
+    ]
+    torch.testing.assert_close(logits[1][0], logits[0][0], atol=1e-3, rtol=0)
+    assert (logits[0][1] is None) == (name != "joint")
+
+
+def test_the_same_angles_and_loss_weights(pair: dict[str, Any]):
+    one, two = (pair["folder"] / which for which in ("one", "two"))
+    angles = [read_json(run / "aligned" / "gradient_angles.json")["seeds"]["42"] for run in (one, two)]
+    assert len(angles[0]) == 2 * 6
+    assert angles[1] == pytest.approx(angles[0], abs=0.05)
+    weights = [read_json(run / "crossed" / "loss_weights.json")["seeds"]["42"] for run in (one, two)]
+    torch.testing.assert_close(torch.tensor(weights[1]), torch.tensor(weights[0]), atol=1e-4, rtol=0)
+    assert torch.tensor(weights[0]).std() > 0.01
+
+
+def test_one_writer_and_one_voice(pair: dict[str, Any]):
+    two = pair["folder"] / "two"
+    assert sorted(path.name for path in two.iterdir()) == sorted(
+        ["answers-0.json", "answers-1.json", "nan", "search", *PLANS]
+    )
+    for name in ("search", "joint"):
+        found, expected = (
+            sorted(str(path.relative_to(base)) for path in base.rglob("*") if "events.out" not in path.name)
+            for base in (two / name, pair["folder"] / "one" / name)
+        )
+        assert found == expected
+        assert len(list((two / name).rglob("events.out*"))) == 1
+    assert pair["stdout"] == ""
+    assert pair["stderr"].count("search epoch 1/2") == 1
+
+
+def test_every_row_is_answered_once_and_in_order(pair: dict[str, Any]):
+    setup, _ = tiny_setup(11)
+    logits, certainty = all_outputs(tiny_model(certainty=True), setup.test, 2, setup.device)
+    for answer in pair["answers"]:
+        assert answer["logits"] == logits.tolist()
+        assert certainty is not None
+        assert answer["certainty"] == certainty.tolist()
+        assert answer["search"] == pair["answers"][0]["search"]
+
+
+def test_every_process_takes_its_rows(pair: dict[str, Any]):
+    assert [answer["rows"] for answer in pair["answers"]] == [[0, 2, 4], [1, 3]]
+    assert [answer["no rows"] for answer in pair["answers"]] == [1.0, 0.0]
+    assert all(answer["sums"] == [[1.0] * 3, [[2.0, 2.0]] * 2, 10.0] for answer in pair["answers"])
+
+
+def test_what_one_process_finds_wrong_stops_both(pair: dict[str, Any]):
+    for answer in pair["answers"]:
+        assert answer["agreed"] == "only the second process found something wrong"
+        assert answer["nan"].startswith("step 0: the loss is nan at exits 2; training diverged under ")
+        assert answer["different weights"].startswith("the processes start from different weights (sums ")
+        assert "already holds a run" in answer["taken"]
+
+
+def test_noise_differs_and_the_first_goes_on_as_one_process(pair: dict[str, Any]):
+    first, second = (answer["noise"] for answer in pair["answers"])
+    with seeded(5):
+        assert first == torch.rand(3).tolist()
+    assert not set(first) & set(second)
+
+
+@pytest.mark.slow
+def test_accelerate_launch_gives_the_genotype_of_one_process(pair: dict[str, Any], cli: Callable[..., Any]):
+    """`accelerate launch --cpu --num_processes 2` starts a single process by itself."""
+    folder = pair["folder"]
+    common = ["search", "--task", folder / "uneven.yaml", "--backbone", folder / "backbone", "--epochs", 2]
+    common += ["--batch-size", 6, "--lr", 1e-3, "--exit-lr", 5e-3, "--refine", 3, "--quiet"]
+    cli(*common, "--json", "-o", folder / "cli-one")
+    accelerate = ["accelerate.commands.launch", "--cpu", "--num_processes", 2, "-m", "exitnas"]
+    done = run(*accelerate, *common, "--accumulate", 2, "--json", "-o", folder / "cli-two")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(folder / "cli-two")
+    one, two = (Genotype.load(folder / which / "genotype.json") for which in ("cli-one", "cli-two"))
+    assert one.exits == two.exits
+    assert max(differences(one, two)) < 1e-4
+    assert read_json(folder / "cli-two" / "config.json")["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["search", "--task", "nosuch"], "unknown task"),
+        (["list", "tasks"], "Error: list runs in one process and was started in several; only search, retrain"),
+        (["search", "--batch-sise", "4"], "No such option"),
+    ],
+)
+def test_errors_are_told_once(arguments: list[str], line: str):
+    done = torchrun("-m", "exitnas", *arguments)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert sum(text.startswith("Error: ") for text in done.stderr.splitlines()) == 1
+    assert line in done.stderr
