@@ -1,10 +1,13 @@
 """Settings of searches and of retraining, validated when made."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from math import isfinite
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from exitnas.errors import ExitnasError, UsageError
+from exitnas.files import json_kind
 from exitnas.schema import Frozen, parse
 from exitnas.supernet.relaxations import DEFAULT_RELAXATION, RELAXATIONS
 
@@ -26,7 +29,8 @@ class TrainingSettings(Frozen):
     batch_size: int = Field(default=32, ge=1, le=100_000)
     """Rows per step, over all processes and micro-batches, so that neither changes what is learned."""
     accumulate: int = Field(default=1, ge=1, le=100_000)
-    """Micro-batches a process cuts its rows of a step into, one after another, to save memory."""
+    """Micro-batches a process cuts its rows of a step into, one after another, to save memory. Relaxation
+    `gumbel_softmax` draws its noise once per micro-batch, so with it the number changes what is learned."""
     max_length: int = Field(default=128, ge=4, le=100_000)
     """Longest row in tokens."""
     lr: float = Field(default=5e-5, ge=0)
@@ -37,6 +41,8 @@ class TrainingSettings(Frozen):
     """Weight decay of backbone and exits."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the learning rates rise."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the encoder in training; None keeps its own. Without any, several processes give what one gives."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient of the weights."""
     seed: int = Field(default=42, ge=0, le=MAX_SEED)
@@ -104,7 +110,7 @@ class SearchSettings(TrainingSettings):
     """Learning rate of the architecture parameters; LECO's 2e-4 leaves every choice near chance."""
     arch_weight_decay: float = Field(default=1e-3, ge=0)
     """Weight decay of the architecture parameters: DARTS's value, decoupled as AdamW (LECO 6.3) has it."""
-    arch_warmup_epochs: int = Field(default=1, ge=0)
+    arch_warmup_epochs: int = Field(default=None, ge=0)  # type: ignore[assignment]
     """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
     two or more."""
     auxiliary_skip: float = Field(default=1.0, ge=0)
@@ -120,16 +126,18 @@ class SearchSettings(TrainingSettings):
     d1_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of the training rows in D1, which the weights learn from; an epoch is one pass over D1."""
 
-    @model_validator(mode="before")
+    @field_validator("arch_warmup_epochs", mode="before")
     @classmethod
-    def _some_epochs_search(cls, values: dict[str, Any]) -> dict[str, Any]:
-        epochs = values.get("epochs", cls.model_fields["epochs"].default)
-        warmup = values.get("arch_warmup_epochs")
-        if warmup is None:
-            return {**values, "arch_warmup_epochs": int(epochs != 1)}
-        if isinstance(warmup, int) and isinstance(epochs, int) and warmup >= epochs:
-            raise ValueError(f"arch_warmup_epochs: {warmup} of {epochs} epochs leave none to search in")
-        return values
+    def _one_of_several(cls, warmup: Any, info: ValidationInfo) -> Any:
+        return int(info.data.get("epochs") != 1) if warmup is None else warmup
+
+    @field_validator("arch_warmup_epochs")
+    @classmethod
+    def _some_epochs_search(cls, warmup: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs", warmup + 1)  # absent where it is wrong itself, which is told instead
+        if warmup >= epochs:
+            raise ValueError(f"{warmup} of {epochs} epochs leave none to search in")
+        return warmup
 
 
 S = TypeVar("S", bound=TrainingSettings)
@@ -147,3 +155,32 @@ def make_settings(model: type[S], **values: Any) -> S:
     except ExitnasError as error:
         option, _, reason = str(error).removeprefix("settings: ").partition(": ")
         raise UsageError(f"--{option.replace('_', '-')}: {reason}") from None
+
+
+def check_kind(where: str, value: Any, annotation: Any) -> None:
+    """Refuse what validation would let through or say badly: nothing, true as a number, NaN, options that are none.
+
+    Args:
+        where: the file and key, or the option, put in front of the message.
+        value: as YAML, JSON or a flag gave it.
+        annotation: of the setting.
+
+    Raises:
+        UsageError: one line.
+    """
+    options = get_origin(annotation) is dict
+    kinds = (dict,) if options else get_args(annotation) or (annotation,)
+    if value is None and NoneType not in kinds:
+        raise UsageError(f"{where}: expected a value, got none; leave the key out for the default")
+    if options and not isinstance(value, dict):
+        raise UsageError(f"{where}: expected options by name, such as {{temperature: 2}}, got {json_kind(value)}")
+    if isinstance(value, bool) and bool not in kinds:
+        raise UsageError(f"{where}: expected a number or text, got {str(value).lower()}")
+    if not _finite(value):
+        raise UsageError(f"{where}: expected finite numbers, got {value}")
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(_finite(inner) for inner in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or isfinite(value)

@@ -2,7 +2,7 @@
 
     python experiments/tune_mrpc.py --data-dir glue --workers 2 --output runs/tune-mrpc
 
-A short budget, the same for all: 1,000 training rows, three epochs of search, two of retraining, bf16 backbone. The
+A short budget, the same for all: 1,200 training rows, two epochs of search, five of retraining, bf16 backbone. The
 study sees dev only. Then the default settings (its first trial) and the best ones each run with three seeds, of search
 and retraining both, and are compared on the test rows. The study is gone on with and runs that are there are kept, so
 that the command can be repeated.
@@ -34,7 +34,7 @@ from exitnas.tuning.summary import chosen_trial, describe
 SPACE = {
     "name": "short",
     "description": "what costs no time: rates, width, split, relaxation, batch size, objective",
-    "lr": {"low": 2e-5, "high": 4e-4, "log": True},
+    "lr": {"low": 3e-5, "high": 2e-4, "log": True},
     "exit_lr": {"low": 3e-4, "high": 1e-2, "log": True},
     "batch_size": {"choices": [16, 32]},
     "search": {
@@ -57,9 +57,9 @@ SPACE = {
 @click.option("--data-dir")
 @click.option("--trials", type=int, default=16, show_default=True, help="Of the whole study.")
 @click.option("--workers", type=int, default=1, show_default=True)
-@click.option("--limit-train", type=int, default=1000, show_default=True)
-@click.option("--search-epochs", type=int, default=3, show_default=True)
-@click.option("--retrain-epochs", type=int, default=2, show_default=True)
+@click.option("--limit-train", type=int, default=1200, show_default=True)
+@click.option("--search-epochs", type=int, default=2, show_default=True)
+@click.option("--retrain-epochs", type=int, default=5, show_default=True)
 @click.option("--refine", type=int, default=6, show_default=True)
 @click.option("--precision", default="bf16", show_default=True)
 @click.option("--seeds", type=int, default=3, show_default=True, help="Of the comparison.")

@@ -115,6 +115,14 @@ class Backbone(nn.Module):
         self.config.num_hidden_layers = layers
         self.num_layers = layers
 
+    def set_dropout(self, probability: float) -> None:
+        """Drop this share of activations in training everywhere the encoder drops any."""
+        for module in self.encoder.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
+            elif isinstance(getattr(module, "attention_dropout", None), float):  # ModernBERT hands on a number
+                module.attention_dropout = probability
+
     def start(self, input_ids: Tensor, token_type_ids: Tensor | None, mask: Tensor) -> Tensor:
         """Hidden states [B, T, D] that enter layer 0, from int64 [B, T] ids and the bool [B, T] mask."""
         raise NotImplementedError

@@ -47,6 +47,7 @@ training = compose(
     click.option("--exit-lr", type=float, help="Learning rate of the exits.  [1e-3]"),
     click.option("--warmup", type=float, help="Share of the steps over which the rates rise.  [0.1]"),
     click.option("--weight-decay", type=float, help="Weight decay of backbone and exits.  [0.01]"),
+    click.option("--dropout", type=float, help="Dropout of the encoder.  [the encoder's own]"),
     seed,
     click.option("--split-seed", type=int, help="Seed of the dev/test split, apart from --seed.  [42]"),
     limit_train,

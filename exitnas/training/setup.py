@@ -65,6 +65,8 @@ def prepare(settings: TrainingSettings) -> Setup:
 def _prepare(settings: TrainingSettings, device: torch.device) -> Setup:
     spec = get_task(settings.task)
     backbone = load_backbone(settings.backbone, offline=settings.offline)
+    if settings.dropout is not None:
+        backbone.set_dropout(settings.dropout)
     max_length = min(settings.max_length, backbone.max_tokens or settings.max_length)
     tokenizer = load_tokenizer(settings.backbone, offline=settings.offline)
     data = load_task(
