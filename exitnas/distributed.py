@@ -6,7 +6,8 @@ or epoch count has to be adapted, and D1 and D2 stay disjoint over processes. Gr
 architecture parameters, are added up over processes, each row counting once; so every process makes the same update.
 
 Noise differs: every process has its own stream of dropout. Without dropout, several processes give what one gives up to
-rounding; with it, what one gives with another seed of dropout.
+rounding; with it, what one gives with another seed of dropout. Relaxation `gumbel_softmax` draws its noise per forward
+pass, so in every process (and micro-batch) anew: a step then averages over that many samples instead of taking one.
 
 In a single process nothing here does anything.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from exitnas.errors import ExitnasError
+from exitnas.errors import ExitnasError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,12 +58,25 @@ def is_main() -> bool:
 
 def launched() -> int:
     """How many processes the launcher started together (torchrun, accelerate, MPI), from its environment variables."""
-    return max(int(os.environ.get(name) or 1) for name in SIZES)
+    return _told(SIZES, 1)
 
 
 def launched_rank() -> int:
     """The number that the launcher gave this process, from 0."""
-    return max(int(os.environ.get(name) or 0) for name in RANKS)
+    return _told(RANKS, 0)
+
+
+def _told(names: tuple[str, ...], missing: int) -> int:
+    """The largest of some environment variables that hold whole numbers."""
+    found = missing
+    for name in names:
+        value = os.environ.get(name) or str(missing)
+        if not value.isdigit():
+            raise UsageError(
+                f"environment variable {name}: expected a whole number, got {value!r}; start with torchrun"
+            )
+        found = max(found, int(value))
+    return found
 
 
 def join(cpu: bool = False) -> None:
@@ -72,22 +86,34 @@ def join(cpu: bool = False) -> None:
 
     Args:
         cpu: use no GPU even if there is one.
+
+    Raises:
+        UsageError: the environment speaks of several processes, but not of how they meet.
     """
     if processes() > 1 or launched() == 1:
         return
     import torch
     from accelerate import PartialState
 
-    if cpu or not torch.cuda.is_available():
-        PartialState(cpu=True)
-        return
-    alone = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
-    PartialState(backend="cpu:gloo,cuda:nccl" if alone else "gloo")
+    how: dict[str, Any] = {"cpu": True}
+    if not cpu and torch.cuda.is_available():
+        alone = _told(("LOCAL_WORLD_SIZE",), 1) <= torch.cuda.device_count()
+        how = {"backend": "cpu:gloo,cuda:nccl" if alone else "gloo"}
+    try:
+        PartialState(**how)
+    except ValueError as error:  # a variable that the rendezvous needs is not set
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"started as one of {launched()} processes that cannot find each other ({reason}): start them with torchrun"
+        ) from None
 
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """Inside, what goes wrong in one process goes wrong in all: each raises the first one's `ExitnasError`."""
+    """Inside, what goes wrong in one process goes wrong in all: each raises the first one's `ExitnasError`.
+
+    A file that cannot be read or written is told as such an error too.
+    """
     failure: ExitnasError | None = None
     try:
         yield
@@ -95,6 +121,10 @@ def agreed() -> Iterator[None]:
         if processes() == 1:
             raise
         failure = error
+    except OSError as error:
+        if processes() == 1 or error.filename is None:
+            raise
+        failure = ExitnasError(f"{error.filename}: {error.strerror}")
     for other in gathered([failure]):
         if other is not None:
             raise other
@@ -109,6 +139,21 @@ def gathered(values: list[T]) -> list[T]:
     return gather_object(values)
 
 
+def check_alike(what: str, value: Any, advice: str) -> None:
+    """Refuse to work on what is not the same in all processes.
+
+    Args:
+        value: made of numbers and texts.
+
+    Raises:
+        ExitnasError: in every process, when one has another value.
+    """
+    values = gathered([value])
+    if any(other != values[0] for other in values):
+        found = " and ".join(dict.fromkeys(str(other) for other in values))
+        raise ExitnasError(f"the processes have different {what} ({found}): {advice}")
+
+
 def begin(model: "nn.Module", seed: int) -> None:
     """Check that all processes start from the same weights; from here on each draws noise of its own.
 
@@ -121,15 +166,15 @@ def begin(model: "nn.Module", seed: int) -> None:
         return
     import torch
 
-    sums = gathered([sum(float(p.detach().double().abs().sum()) for p in model.parameters())])
-    if any(abs(value - sums[0]) > 1e-9 * abs(sums[0]) for value in sums):
-        raise ExitnasError(
-            f"the processes start from different weights (sums {', '.join(f'{value:.9g}' for value in sums)}): "
-            "give every machine the same backbone files and versions"
-        )
+    check_alike("weights to start from", weight_sum(model), "give every machine the same backbone files and versions")
     if not is_main():
         seeds = torch.randint(2**31, (processes(),), generator=torch.Generator().manual_seed(seed))
         torch.manual_seed(int(seeds[rank()]))
+
+
+def weight_sum(model: "nn.Module") -> str:
+    """The sum of the magnitudes of all weights, to eight digits, by which two models are told apart."""
+    return f"{sum(float(p.detach().double().abs().sum()) for p in model.parameters()):.8g}"
 
 
 def cut(batch: dict[str, "Tensor"], accumulate: int = 1) -> list[tuple[dict[str, "Tensor"], float]]:

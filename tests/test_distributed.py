@@ -36,10 +36,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
 
 
-def run(*command: Any) -> "subprocess.CompletedProcess[str]":
+def run(*command: Any, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a launcher; one that takes too long is asked to end, so that it ends what it started."""
     words = [sys.executable, "-m", *map(str, command)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as job:
+    settings = {**environment(), **variables}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings) as job:
         try:
             stdout, stderr = job.communicate(timeout=120)
         except subprocess.TimeoutExpired:
@@ -53,28 +54,16 @@ def torchrun(*arguments: Any) -> "subprocess.CompletedProcess[str]":
     return run("torch.distributed.run", "--standalone", "--nproc_per_node", 2, *arguments)
 
 
-def without_dropout(backbone: Path, folder: Path) -> Path:
-    """A copy of a saved backbone whose dropout is off."""
-    folder.mkdir()
-    for file in backbone.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def pair(world: Any, silent: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Runs of one process in `one/`, of two in `two/`, and what each of the two answered."""
     folder = tmp_path_factory.mktemp("pair")
-    backbone = without_dropout(world.backbone, folder / "backbone")
     task = folder / "uneven.yaml"
     rows = [json.loads(line) for line in (world.tasks["single"].parent / "train.jsonl").read_text().splitlines()]
     for name, chosen in (("train", [*rows, rows[7]]), ("dev", rows[:13]), ("test", rows[20:37])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen))
     task.write_text(world.tasks["single"].read_text().replace("name: single", "name: uneven"))
-    common = {"task": str(task), "backbone": str(backbone)}
+    common = {"task": str(task), "dropout": 0.0}
     searching = world.search(**common, epochs=2, batch_size=6, arch_lr=0.3)
     training = {name: world.retrain(**common, batch_size=12, **plan) for name, plan in PLANS.items()}
     genotype = world.genotype()
@@ -196,7 +185,9 @@ def test_what_one_process_finds_wrong_stops_both(pair: dict[str, Any]):
     for answer in pair["answers"]:
         assert answer["agreed"] == "only the second process found something wrong"
         assert answer["nan"].startswith("step 0: the loss is nan at exits 2; training diverged under ")
-        assert answer["different weights"].startswith("the processes start from different weights (sums ")
+        assert answer["different weights"].startswith("the processes have different weights to start from (")
+        assert answer["unreadable"].endswith("missing: No such file or directory")
+        assert answer["different data"].startswith("the processes have different data (rows and checksums) ([(8, ")
         assert "already holds a run" in answer["taken"]
 
 
@@ -208,10 +199,11 @@ def test_noise_differs_and_the_first_goes_on_as_one_process(pair: dict[str, Any]
 
 
 @pytest.mark.slow
-def test_accelerate_launch_gives_the_genotype_of_one_process(pair: dict[str, Any], cli: Callable[..., Any]):
+def test_accelerate_launch_gives_the_genotype_of_one_process(pair: dict[str, Any], cli: Callable[..., Any], world: Any):
     """`accelerate launch --cpu --num_processes 2` starts a single process by itself."""
     folder = pair["folder"]
-    common = ["search", "--task", folder / "uneven.yaml", "--backbone", folder / "backbone", "--epochs", 2]
+    common = ["search", "--task", folder / "uneven.yaml", "--backbone", world.backbone, "--epochs", 2]
+    common += ["--dropout", 0]
     common += ["--batch-size", 6, "--lr", 1e-3, "--exit-lr", 5e-3, "--refine", 3, "--quiet"]
     cli(*common, "--json", "-o", folder / "cli-one")
     accelerate = ["accelerate.commands.launch", "--cpu", "--num_processes", 2, "-m", "exitnas"]
@@ -239,3 +231,29 @@ def test_errors_are_told_once(arguments: list[str], line: str):
     assert done.stdout == ""
     assert sum(text.startswith("Error: ") for text in done.stderr.splitlines()) == 1
     assert line in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"WORLD_SIZE": "abc"}, "environment variable WORLD_SIZE: expected a whole number, got 'abc'"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "started as one of 2 processes that cannot find each other ("),
+    ],
+)
+def test_an_environment_that_makes_no_sense(variables: dict[str, str], line: str):
+    done = run("exitnas", "search", "--task", "rte", **variables)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {line}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_what_only_a_later_process_knows_is_told(tmp_path: Path):
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "import os, sys\nfrom exitnas.cli.main import fail\n"
+        "fail('only the second knows', 1) if os.environ['RANK'] == '1' else __import__('time').sleep(20)\n"
+    )
+    done = torchrun(script)
+    assert done.returncode != 0
+    assert "Error: only the second knows" in done.stderr

@@ -26,6 +26,7 @@ from exitnas.training.evaluation import all_outputs
 from exitnas.training.fit import fit
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
+from exitnas.training.setup import prepare
 
 
 def error_of(function: Any) -> str | None:
@@ -69,6 +70,12 @@ def diverge_in_the_second(folder: Path) -> None:
         step.measure = measure
 
 
+def read_in_the_second(path: Path) -> None:
+    with distributed.agreed():
+        if distributed.rank() == 1:
+            path.read_text()
+
+
 def main(request: dict[str, Any]) -> None:
     folder = Path(request["folder"])
     choose_device("cpu")
@@ -91,6 +98,9 @@ def main(request: dict[str, Any]) -> None:
     answers["nan"] = error_of(lambda: diverge_in_the_second(folder / "nan"))
     answers["noise"] = noise_after_begin(1.0)
     answers["different weights"] = error_of(lambda: noise_after_begin(2.0))
+    answers["unreadable"] = error_of(lambda: read_in_the_second(folder / "missing"))
+    mine = {**request["search"], "limit_train": 8 + distributed.rank()}
+    answers["different data"] = error_of(lambda: prepare(SearchSettings(**mine)))
     answers["taken"] = error_of(lambda: Run.create(folder / "search"))
     (folder / f"answers-{distributed.rank()}.json").write_text(json.dumps(answers))
 

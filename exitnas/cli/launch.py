@@ -38,14 +38,14 @@ def on_cpu() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1", "yes")
 
 
-def tells_errors() -> bool:
-    """Whether this process tells what went wrong: the first of each machine, since their files can differ."""
-    return int(os.environ.get("LOCAL_RANK") or 0) == 0
-
-
 def let_the_first_tell() -> None:
-    """Wait before failing too: the launcher ends all processes as soon as one of them has failed."""
-    sleep(1)
+    """Wait before telling what went wrong, unless this is the first process of its machine.
+
+    The launcher ends all processes as soon as one has failed, so what all of them would say is said once, and what only
+    this one knows is still said.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        sleep(3)
 
 
 @contextmanager

@@ -90,10 +90,8 @@ def usage_error(error: click.UsageError, command: str) -> NoReturn:
 
 def fail(text: str, code: int) -> NoReturn:
     """One line on stderr, and out."""
-    if launch.tells_errors():
-        click.echo(f"Error: {text}", err=True)
-    else:
-        launch.let_the_first_tell()
+    launch.let_the_first_tell()
+    click.echo(f"Error: {text}", err=True)
     sys.exit(code)
 
 

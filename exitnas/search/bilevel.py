@@ -59,8 +59,8 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     else:
         with seeded(settings.seed, setup.device):
             state = SearchState.start(setup, settings, space)
-            run.write_config("search", *record)
             begin(state.supernet, settings.seed)
+            run.write_config("search", *record)
             with Scalars(run.path / "tb", report) if run.writes else silent() as scalars:
                 scalars.start_session({"command": "search", **record[0]})
                 scores = _search(state, setup, settings, source, run, scalars, report)

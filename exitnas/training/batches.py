@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -37,6 +38,10 @@ class Encoded:
     def mean_length(self) -> float:
         """Mean number of tokens per row."""
         return sum(len(ids) for ids, _ in self.rows) / max(1, len(self.rows))
+
+    def fingerprint(self) -> int:
+        """A checksum of all tokens and labels."""
+        return crc32(repr((self.rows, self.labels.tolist())).encode())
 
     def batch(self, indices: list[int], length: int | None = None) -> dict[str, Tensor]:
         """Pad the named rows on the right to the longest of them, or to `length` when given.

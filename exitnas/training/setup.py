@@ -8,7 +8,7 @@ import torch
 
 from exitnas.backbones.base import Backbone
 from exitnas.backbones.loading import load_backbone, load_tokenizer
-from exitnas.distributed import agreed
+from exitnas.distributed import agreed, check_alike, processes, weight_sum
 from exitnas.settings import TrainingSettings
 from exitnas.tasks import get_task
 from exitnas.tasks.data import Split, TaskData
@@ -59,7 +59,13 @@ def prepare(settings: TrainingSettings) -> Setup:
     """Load the backbone, load and tokenize the data: whatever can be missing is found before any work is done."""
     device = choose_device(settings.device)
     with agreed():
-        return _prepare(settings, device)
+        setup = _prepare(settings, device)
+    if processes() == 1:
+        return setup
+    rows = [(len(part), part.fingerprint()) for part in (setup.train, setup.dev, setup.test)]
+    check_alike("data (rows and checksums)", rows, "give every machine the same files")
+    check_alike("encoders", weight_sum(setup.backbone), "give every machine the same backbone files and versions")
+    return setup
 
 
 def _prepare(settings: TrainingSettings, device: torch.device) -> Setup:
