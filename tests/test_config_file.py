@@ -9,8 +9,7 @@ from click.testing import CliRunner
 
 from exitnas.cli import retrain_command
 from exitnas.cli.config_file import JOB_KEYS, ConfigFile
-from exitnas.cli.retrain_command import _settings
-from exitnas.exits.genotype import Genotype, Origin
+from exitnas.exits.genotype import Origin
 from exitnas.settings import RetrainSettings, SearchSettings
 from exitnas.supernet.space import load_space
 
@@ -28,10 +27,6 @@ def write(tmp_path: Path, content: Any, name: str = "own.yaml") -> Path:
 def read(tmp_path: Path, content: Any, model: Any = SearchSettings, name: str = "own.yaml") -> ConfigFile:
     command = "search" if model is SearchSettings else "retrain"
     return ConfigFile.read(str(write(tmp_path, content, name)), command, model)
-
-
-def retrain_settings(tmp_path: Path, content: Any, found: Genotype = FOUND, **flags: Any) -> RetrainSettings:
-    return _settings(found, "g.json", read(tmp_path, content, RetrainSettings), flags)
 
 
 # ---- reading ----
@@ -99,6 +94,9 @@ def test_job_flags_win(tmp_path: Path):
     ("output: [a]", "output: expected text, got list"),
     ("- task", "expected keys and values such as 'epochs: 5', got list"),
     ("settings: 5", "settings: unknown key; "),
+    ("arch_warmup_epochs: '3'\nepochs: 3", "arch_warmup_epochs: 3 of 3 epochs leave none to search in"),
+    ("arch_warmup_epochs: 3.0\nepochs: '3'", "arch_warmup_epochs: 3 of 3 epochs leave none to search in"),
+    ("arch_warmup_epochs:", "arch_warmup_epochs: expected a value, got none"),
     ("arch_warmup_epochs: 3\nepochs: 3", "arch_warmup_epochs: 3 of 3 epochs leave none to search in"),
 ])  # fmt: skip
 def test_wrong_contents_are_one_line_with_the_file(error_line: Any, tmp_path: Path, content: str, message: str):
@@ -123,6 +121,22 @@ def test_nan_in_json_and_inside_options(error_line: Any, tmp_path: Path):
     FOUND.save(genotype)
     line = error_line("retrain", genotype, "--config", options, code=2)
     assert line.startswith(f"{options}: objective_options: expected finite numbers")
+
+
+@pytest.mark.parametrize(("content", "kind"), [
+    ("objective_options: 5", "number"), ("weighting_options: [1]", "list"), ("gradient_options: text", "text"),
+])  # fmt: skip
+def test_options_that_are_none(error_line: Any, tmp_path: Path, content: str, kind: str):
+    path, genotype = write(tmp_path, content), tmp_path / "genotype.json"
+    FOUND.save(genotype)
+    line = error_line("retrain", genotype, "--config", path, code=2)
+    assert line == f"{path}: {content.split(':')[0]}: expected options by name, such as {{temperature: 2}}, got {kind}"
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [("'1'", 0), ("1", 0), ("'3'", 1), ("3.0", 1)])
+def test_the_warm_up_follows_the_epochs_however_they_are_written(tmp_path: Path, epochs: str, warmup: int):
+    file = read(tmp_path, f"task: rte\nepochs: {epochs}")
+    assert file.make(SearchSettings, file.under({}), {}).model_dump()["arch_warmup_epochs"] == warmup
 
 
 def test_places_that_hold_no_config(error_line: Any, tmp_path: Path):
@@ -156,6 +170,7 @@ def test_a_search_from_anothers_config_gives_the_same_genotype(cli: Any, searche
     assert (tmp_path / "folder" / "genotype.json").read_bytes() != original
 
 
+@pytest.mark.slow
 def test_a_written_yaml_gives_the_same_genotype(cli: Any, world: Any, searched: dict[str, Any], tmp_path: Path):
     values = world.common(refine=3, refine_steps=2, output=str(tmp_path / "run"), quiet=True)
     path = write(tmp_path, "".join(f"{key.replace('_', '-')}: {value}\n" for key, value in values.items()))
@@ -197,55 +212,3 @@ def test_retraining_from_a_runs_config(retrained: dict[str, Any], tmp_path: Path
         assert isinstance(result.exception, StopError)
     assert seen[0] == world.retrain(epochs=4)
     assert seen[1] == world.retrain(epochs=1)
-
-
-# ---- precedence in retraining ----
-
-
-def test_flags_file_and_the_genotypes_record(tmp_path: Path):
-    settings = retrain_settings(tmp_path, "epochs: 4\nlr: 1.0e-4", lr=2e-4)
-    assert (settings.lr, settings.epochs, settings.batch_size, settings.seed) == (2e-4, 4, 8, 7)
-    assert settings.limit_train == 50
-    assert retrain_settings(tmp_path, "limit_train:").limit_train is None
-
-
-def test_a_recipe_in_the_file_stands_below_its_other_keys(tmp_path: Path):
-    """LeeBERT prints a rate of 2e-5 and cycle 4 for RTE."""
-    text = "recipe: leebert\nlr: 1.0e-4\nweighting_option: {cycle: 6}\n"
-    settings = retrain_settings(tmp_path, text)
-    assert (settings.recipe, settings.objective, settings.weighting) == ("leebert", "mutual", "clo_v2")
-    assert (settings.lr, settings.batch_size, settings.epochs) == (1e-4, 16, 9)
-    assert settings.weighting_options == {"cycle": 6, "lr": 1e-3}
-    assert retrain_settings(tmp_path, text, lr=3e-5, weighting_options={"cycle": 8}).weighting_options["cycle"] == 8
-
-
-def test_a_recipe_as_flag_stands_above_the_file(tmp_path: Path):
-    text = "objective: self_distillation\nobjective_options: {stages: 2}\nlte: true\nlr: 1.0e-4\nepochs: 4\n"
-    settings = retrain_settings(tmp_path, text, recipe="leebert")
-    assert (settings.recipe, settings.objective, settings.lte) == ("leebert", "mutual", False)
-    assert settings.objective_options == {"teachers": "all"}
-    assert (settings.lr, settings.epochs) == (2e-5, 4)
-
-
-@pytest.mark.parametrize("recipe", ["leebert", "gaml-bert", "berxit", "ensemble", "fastbert"])
-def test_the_config_of_a_recipes_run_gives_the_same_settings(tmp_path: Path, recipe: str):
-    """Every value is recorded, so that the recipe named there changes nothing."""
-    first = retrain_settings(tmp_path, "epochs: 6", recipe=recipe)
-    config = {"command": "retrain", "settings": first.model_dump(mode="json")}
-    assert retrain_settings(tmp_path, config) == first
-
-
-def test_a_flag_against_the_files_recipe(tmp_path: Path, error_line: Any):
-    path, genotype = write(tmp_path, "recipe: leebert"), tmp_path / "genotype.json"
-    FOUND.save(genotype)
-    line = error_line("retrain", genotype, "--config", path, "--objective", "joint", code=2)
-    assert line == f"{path}: recipe leebert means objective mutual, but joint was given: leave one of them out"
-
-
-def test_options_are_merged_unless_a_flag_names_another_rule(tmp_path: Path):
-    text = "objective: mutual\nobjective_options: {teachers: all, temperature: 2}\n"
-    assert retrain_settings(tmp_path, text, objective_options={"temperature": 3}).objective_options == {
-        "teachers": "all", "temperature": 3
-    }  # fmt: skip
-    other = retrain_settings(tmp_path, text, objective="joint")
-    assert (other.objective, other.objective_options) == ("joint", {})

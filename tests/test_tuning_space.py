@@ -9,7 +9,14 @@ import pytest
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.settings import SearchSettings
 from exitnas.tuning.fixed import fixed_settings
-from exitnas.tuning.parameters import default_parameters, nearest_inside, settled, suggest, trial_settings
+from exitnas.tuning.parameters import (
+    check_drawable,
+    default_parameters,
+    nearest_inside,
+    settled,
+    suggest,
+    trial_settings,
+)
 from exitnas.tuning.space import TuningSpace, load_tuning_space, read_space
 
 NOTHING: dict[str, dict[str, Any]] = {"search": {"task": "rte"}, "retrain": {"task": "rte"}}
@@ -32,6 +39,8 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "a", "lr": {"low": 1}}, "own.yaml: lr: high: required, but not given"),
     ({"name": "a", "lr": {"low": 1, "high": 2, "hi": 3}}, "own.yaml: lr: hi: unknown key; did you mean high"),
     ({"name": "a", "lr": {"low": 2, "high": 1}}, "own.yaml: lr: expected low below high, got 2 and 1"),
+    ({"name": "a", "lr": {"low": 0, "high": 1, "step": 2}}, "own.yaml: lr: step 2 leads out of the range from 0 to 1"),
+    ({"name": "a", "search": {"space": {"choices": ["leco", "nosuch"]}}}, "own.yaml: search.space: unknown search"),
     ({"name": "a", "lr": {"low": 0, "high": 1, "log": True}}, "own.yaml: lr: a logarithmic range starts above 0"),
     ({"name": "a", "lr": {"low": 1, "high": 2, "log": True, "step": 1}}, "own.yaml: lr: log and step exclude"),
     ({"name": "a", "lr": {"low": -1, "high": 2}}, "own.yaml: lr: input should be greater than or equal to 0, got -1.0"),
@@ -175,3 +184,33 @@ def test_settled_settings_are_what_a_config_file_holds():
         "backbone": "minilm-l6",
     }
     assert settled(found, fixed, {"exit_lr": 1e-3}, search_only=True).retrain is None
+
+
+OPTION = {"objective_options.temperature": {"low": 1, "high": 2}}
+
+
+@pytest.mark.parametrize(("entries", "given", "message"), [
+    ({"exit_width": {"low": 10, "high": 20}}, [], "tuning space own: exit-width 10: encoder_1: mha_4 needs a"),
+    ({"exit_width": {"choices": [8, 20]}}, [], "tuning space own: exit-width 20: encoder_1: mha_8"),
+    ({"lr": {"low": 1, "high": 2}}, [("exit_width", 20)], "tuning space own: exit-width 20"),
+    ({"exit_width": {"low": 10, "high": 20}, "space": {"choices": ["linear", "leco"]}}, [], "tuning space own: exit-w"),
+    (OPTION, [], "nothing is left to tune in tuning space own: no trial would draw objective_options.temperature; add"),
+    ({"lr": {"low": 1, "high": 2}}, [("lr", 1)], "nothing is left to tune in tuning space own: every setting of it is"),
+])  # fmt: skip
+def test_of_what_cannot_be_drawn_nothing_is_started(entries: dict[str, Any], given: list[Any], message: str):
+    fixed = fixed_settings({"task": "rte"}, given)
+    with pytest.raises(UsageError) as caught:
+        check_drawable(space(**entries).without(fixed)[0], fixed)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("entries", "given"), [
+    ({"exit_width": {"low": 8, "high": 64, "step": 8}}, []),
+    ({"exit_width": {"low": 10, "high": 20}}, [("space", "linear")]),
+    (OPTION, [("objective", "mutual")]),
+    ({**OPTION, "objective": {"choices": ["joint", "mutual"]}}, []),
+    ({**OPTION, "lr": {"low": 1, "high": 2}}, []),
+])  # fmt: skip
+def test_what_can_be_drawn_is_not_refused(entries: dict[str, Any], given: list[Any]):
+    fixed = fixed_settings({"task": "rte"}, given)
+    check_drawable(space(**entries).without(fixed)[0], fixed)

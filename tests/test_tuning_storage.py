@@ -23,6 +23,12 @@ HIDDEN = [
     ("mysql+pymysql://u:a%40b%2Fc@host/db", "mysql+pymysql://u:***@host/db"),
     ("mysql://u:p@ss/w:rd@host/db", "mysql://u:***@host/db"),
     ("postgresql://host/db?user=u&password=s3cret&x=1", "postgresql://host/db?user=u&password=***&x=1"),
+    ("postgresql+psycopg://me@srv:S3CRET@localhost:1/db", "postgresql+psycopg://me@srv:***@localhost:1/db"),
+    (
+        "postgresql://h/db?sslpassword=a&ssl_key_password=b&PASSWORD=c",
+        "postgresql://h/db?sslpassword=***&ssl_key_password=***&PASSWORD=***",
+    ),
+    ("postgresql://u:p@h/db?password=a@b", "postgresql://u:***"),
     ("postgresql://u@host/db", "postgresql://u@host/db"),
     ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
     ("runs/a/journal.log", "runs/a/journal.log"),
@@ -38,6 +44,56 @@ def test_a_password_is_hidden_however_it_is_quoted():
     address = Address("postgresql://u:a%40b%2Fc@host/db")
     told = address.hide("no 'a@b/c', a%40b%2Fc, a%40b/c at postgresql://u:a%40b%2Fc@host/db")
     assert told == "no '***', ***, *** at postgresql://u:***@host/db"
+    address = Address("postgresql://u:s3cret@h/db?password=a@b")
+    assert "s3cret" not in address.hide("password s3cret is wrong")
+
+
+def test_a_url_without_scheme_is_no_journal(error_line: Callable[..., str]):
+    assert error_line("tune", "show", "user:s3cret@localhost/db", code=2).startswith("--storage: a URL starts with a")
+    assert Address("./user:a@b/journal.log").shown == "./user:a@b/journal.log"
+
+
+def test_files_that_are_no_journals_stay_as_they_are(tmp_path: Path, error_line: Callable[..., str]):
+    notes, database = tmp_path / "notes.txt", tmp_path / "study.db"
+    notes.write_text("first\nno newline at the end")
+    database.write_bytes(b"SQLite format 3\0" + b"rest without an end")
+    before = [path.read_bytes() for path in (notes, database)]
+    for write in (False, True):
+        with pytest.raises(ExitnasError, match="is no journal"), opened(Address(str(notes)), must_exist=not write):
+            pass
+        with pytest.raises(UsageError, match=f"write sqlite:///{database}"), opened(Address(str(database))):
+            pass
+    for text in ("one line", "5\n", "[1, 2]\n", "[" * 100_000 + "\n", '{"a": 1}\n'):
+        notes.write_text(text)
+        assert "is no journal of Optuna" in error_line("tune", "show", notes, code=1)
+        assert notes.read_text() == text
+    assert database.read_bytes() == before[1]
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "5", '{"op_code": 99, "worker_id": "a"}', '{"op_code": 4}', "null"])
+def test_a_journal_with_a_bad_record_is_one_line(tmp_path: Path, error_line: Callable[..., str], line: str):
+    path = tmp_path / "journal.log"
+    with opened(Address(str(path))) as storage:
+        optuna.create_study(study_name="a", storage=storage)
+    path.write_text(path.read_text() + line + "\n")
+    assert error_line("tune", "show", path, code=1).startswith(f"cannot read the storage {path}: ")
+
+
+def test_showing_leaves_a_torn_line_to_its_writer(tmp_path: Path):
+    path = tmp_path / "journal.log"
+    with opened(Address(str(path))) as storage:
+        optuna.create_study(study_name="a", storage=storage)
+    torn = path.read_bytes() + b'{"op_code": 4, "wor'
+    path.write_bytes(torn)
+    with opened(Address(str(path)), must_exist=True) as storage:
+        assert optuna.get_all_study_names(storage) == ["a"]
+    assert path.read_bytes() == torn
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"name": 1, "storage": "a"}', '{"name": "a", "storage": null}', "{"])
+def test_a_bad_study_file_is_one_line(tmp_path: Path, error_line: Callable[..., str], content: str):
+    (tmp_path / "study.json").write_text(content)
+    assert error_line("tune", "show", tmp_path, code=1).startswith(f"{tmp_path}/study.json: ")
 
 
 @pytest.fixture
@@ -159,6 +215,7 @@ with opened(Address(sys.argv[1])) as storage:
 """
 
 
+@pytest.mark.slow
 def test_four_processes_at_once_leave_a_whole_journal(tmp_path: Path):
     path = tmp_path / "journal.log"
     with opened(Address(str(path))) as storage:

@@ -1,43 +1,26 @@
-"""Studies: what they draw, going on, refusing, pruning, failing, fronts, and the files of the winner."""
+"""Studies: what they draw, pruning, fronts, and the files of the winner."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tiny_tuning import SPACE, fake_search, use_fakes
+from tiny_tuning import drawn, fake_search, requests, use_fakes
 
 from exitnas.cli.config_file import ConfigFile
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.settings import RetrainSettings, SearchSettings
 from exitnas.tuning import trial
 from exitnas.tuning.find import look, write_best
-from exitnas.tuning.fixed import fixed_settings
-from exitnas.tuning.space import read_space
 from exitnas.tuning.study import Request, tune
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_fakes(monkeypatch)
-
-
 @pytest.fixture
-def request_of(world: Any, tmp_path: Path) -> Any:
-    """A request for a study on the tiny task, in `tmp_path/study` unless told otherwise."""
-
-    def make(**values: Any) -> Request:
-        flags = {"task": str(world.tasks["single"]), "backbone": str(world.backbone), "device": "cpu", "epochs": 4}
-        fixed = fixed_settings({**flags, **values.pop("flags", {})}, values.pop("set", ()))
-        given = {"task": flags["task"], "folder": str(tmp_path / "study"), "space": SPACE, "fixed": fixed}
-        return Request(**{**given, **values})
-
-    return make
-
-
-def drawn(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    return [trial["parameters"] for trial in summary["trials"]]
+def request_of(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Request]:
+    use_fakes(monkeypatch)
+    return requests(world, tmp_path)
 
 
 def test_the_first_trial_takes_the_defaults_and_the_best_is_at_least_as_good(request_of: Any, silent: Any):
@@ -61,23 +44,6 @@ def test_every_trial_is_a_run_directory(request_of: Any, silent: Any, tmp_path: 
     assert json.loads((tmp_path / "study" / "summary.json").read_text()) == summary
 
 
-def test_the_same_seed_draws_the_same_and_going_on_is_as_if_never_stopped(request_of: Any, silent: Any, tmp_path: Path):
-    whole = tune(request_of(), silent, trials=9)
-    again = tune(request_of(folder=str(tmp_path / "again")), silent, trials=9)
-    for count in (4, 5):
-        parts = tune(request_of(folder=str(tmp_path / "parts")), silent, trials=count)
-    other = tune(request_of(folder=str(tmp_path / "other"), seed=7), silent, trials=9)
-    assert drawn(whole) == drawn(again) == drawn(parts)
-    assert drawn(whole)[0] == drawn(other)[0]
-    assert drawn(whole)[1:] != drawn(other)[1:]
-
-
-def test_a_name_alone_goes_on(request_of: Any, silent: Any, tmp_path: Path):
-    tune(request_of(), silent, trials=1)
-    summary = tune(Request(folder=str(tmp_path / "study")), silent, trials=1)
-    assert [trial["state"] for trial in summary["trials"]] == ["complete", "complete"]
-
-
 def test_a_database_keeps_a_study_too(request_of: Any, silent: Any, tmp_path: Path):
     request = request_of(storage=f"sqlite:///{tmp_path}/studies.db", name="one")
     first = tune(request, silent, trials=1)
@@ -85,33 +51,6 @@ def test_a_database_keeps_a_study_too(request_of: Any, silent: Any, tmp_path: Pa
     assert look(request.storage)["trials"][:1] == look(request.folder)["trials"][:1] == first["trials"]
     journal = tune(request_of(folder=str(tmp_path / "journal")), silent, trials=3)
     assert drawn(journal) == drawn(look(request.storage))
-
-
-def test_a_study_of_something_else_is_refused(request_of: Any, world: Any, silent: Any, tmp_path: Path):
-    tune(request_of(), silent, trials=1)
-    pair = str(world.tasks["pair"])
-    other = read_space({**SPACE.content, "lr": {"low": 1e-5, "high": 1e-4}}, "other")
-    renamed = read_space({**SPACE.content, "name": "renamed"}, "renamed")
-    fixed = request_of(flags={"epochs": 5}).fixed
-    for change, message in (
-        ({"task": pair}, "study study has task single, but pair was asked for: choose another --name"),
-        ({"space": other}, "study study has tuning space small with another lr, but small was asked for"),
-        ({"space": renamed}, "study study has tuning space small, but renamed was asked for"),
-        ({"goals": ("avg", "macs")}, "study study has goals avg, but avg, macs was asked for"),
-        ({"search_only": True}, "study study has search_only False, but True was asked for"),
-        ({"fixed": fixed}, "study study has search setting epochs 4, but 5 was asked for"),
-    ):
-        with pytest.raises(UsageError) as caught:
-            tune(request_of(**change), silent, trials=1)
-        assert str(caught.value).startswith(message)
-        assert "\n" not in str(caught.value)
-    assert len(look(str(tmp_path / "study"))["trials"]) == 1
-
-
-def test_where_the_data_lies_may_change(request_of: Any, world: Any, silent: Any):
-    tune(request_of(), silent, trials=1)
-    moved = request_of(flags={"data_dir": str(Path(world.tasks["single"]).parent)})
-    assert tune(moved, silent, trials=1)["states"] == {"complete": 2}
 
 
 def test_missing_data_is_found_before_the_first_trial(request_of: Any, silent: Any, tmp_path: Path):
@@ -149,68 +88,24 @@ def test_the_pruner_hears_quarters_of_both_runs(request_of: Any, silent: Any, mo
             seen.append((step, round(value, 3)))
 
         def should_prune(self) -> bool:
+            judged.append(seen[-1][0])
             return False
 
+    judged: list[int] = []
     settings = RetrainSettings(task="x", epochs=8)
     folder = Path(request_of().folder)
+    run = trial.WatchedRun.create(folder / "search").watch(Trial(), "avg", 2, 0)  # type: ignore[attr-defined]
+    for epoch in (1, 2):
+        run.log(epoch=epoch, avg=epoch / 10)
+    assert (seen, judged) == ([(2, 0.1), (4, 0.2)], [4])  # the first report of a trial is not judged
+    seen.clear()
     run = trial.WatchedRun.create(folder / "a").watch(Trial(), "avg", settings.epochs, 4, "all")  # type: ignore[attr-defined]
     for seed in (42, 43):
         for epoch in range(1, 9):
             run.log(seed=seed, stage="all", epoch=epoch, avg=epoch / 10)
     run.log(seed=42, stage="other", epoch=8, avg=0.0)
     assert seen == [(5, 0.2), (6, 0.4), (7, 0.6), (8, 0.8)]
-
-
-def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(
-    request_of: Any, silent: Any, monkeypatch: Any, tmp_path: Path
-):
-    def sometimes(settings: Any, run: Any, report: Any) -> dict[str, Any]:
-        number = run._trial.number
-        if number == 1:
-            raise ExitnasError("step 3: the loss is nan at exits 2")
-        if number == 2:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes\nmore")
-        if number == 3:
-            raise KeyError("bug")
-        return fake_search(settings, run, report)
-
-    monkeypatch.setattr(trial, "search", sometimes)
-    summary = tune(request_of(), silent, trials=5)
-    assert summary["states"] == {"complete": 2, "failed": 3}
-    reasons = [row["reason"] for row in summary["trials"][1:4]]
-    assert reasons[0] == "step 3: the loss is nan at exits 2"
-    assert reasons[1].startswith("out of memory: [enforce fail]")
-    assert "\n" not in reasons[1]
-    assert reasons[2] == "KeyError: 'bug'"
-    folder = tmp_path / "study" / "trials"
-    assert (folder / "0001" / "failure.txt").read_text() == reasons[0] + "\n"
-    assert "Traceback" in (folder / "0003" / "failure.txt").read_text()
-    assert json.loads((folder / "0002" / "trial.json").read_text())["reason"] == reasons[1]
-
-
-def test_three_failures_alike_at_the_start_end_the_study(request_of: Any, silent: Any, monkeypatch: Any):
-    def never(settings: Any, run: Any, report: Any) -> dict[str, Any]:
-        raise ExitnasError(f"step {run._trial.number}: no room")
-
-    monkeypatch.setattr(trial, "search", never)
-    with pytest.raises(ExitnasError, match="the first 3 trials failed alike: step 0: no room"):
-        tune(request_of(), silent, trials=9)
-    assert look(request_of().folder)["states"] == {"failed": 3}
-
-
-def test_an_interrupted_trial_is_queued_again(request_of: Any, silent: Any, monkeypatch: Any):
-    def interrupted(settings: Any, run: Any, report: Any) -> dict[str, Any]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(trial, "search", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tune(request_of(), silent, trials=2)
-    monkeypatch.setattr(trial, "search", fake_search)
-    summary = tune(request_of(), silent, trials=1)
-    assert [t["state"] for t in summary["trials"]] == ["failed", "complete"]
-    assert drawn(summary)[0] == drawn(summary)[1]
-    assert summary["trials"][0]["reason"] == "interrupted"
-    assert summary["trials"][1]["retry_of"] == 0
+    assert judged == [4, 5, 6, 7, 8]
 
 
 def test_no_trial_starts_after_the_time(request_of: Any, silent: Any):

@@ -90,7 +90,11 @@ def check_complete(trials: list[Any], killed: Any, count: int) -> None:
 
 def test_the_cores_are_divided(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [pool.threads_per_worker(n) for n in (1, 2, 3, 8, 16)] == [8, 4, 2, 1, 1]
+    for given, threads in (("1", 1), ("3", 3), ("16", 4), ("3,2", 3), ("many", 4), ("0", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert pool.threads_per_worker(2) == threads
 
 
 @pytest.mark.slow

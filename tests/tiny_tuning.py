@@ -1,5 +1,7 @@
 """Searches and retrainings that take no time: what tests of studies run instead of real ones."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Origin
 from exitnas.supernet.space import load_space
 from exitnas.tuning import trial
+from exitnas.tuning.fixed import fixed_settings
 from exitnas.tuning.space import read_space
+from exitnas.tuning.study import Request
 
 SPACE = read_space(
     {
@@ -56,3 +60,20 @@ def use_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace search and retraining in this process."""
     monkeypatch.setattr(trial, "search", fake_search)
     monkeypatch.setattr(trial, "retrain", fake_retrain)
+
+
+def requests(world: Any, folder: Path) -> Callable[..., Request]:
+    """Requests for studies on the tiny task, in `folder/study` unless told otherwise."""
+
+    def make(**values: Any) -> Request:
+        flags = {"task": str(world.tasks["single"]), "backbone": str(world.backbone), "device": "cpu", "epochs": 4}
+        fixed = fixed_settings({**flags, **values.pop("flags", {})}, values.pop("set", ()))
+        given = {"task": flags["task"], "folder": str(folder / "study"), "space": SPACE, "fixed": fixed}
+        return Request(**{**given, **values})
+
+    return make
+
+
+def drawn(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters of every trial."""
+    return [trial["parameters"] for trial in summary["trials"]]

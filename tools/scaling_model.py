@@ -8,7 +8,7 @@ from math import ceil
 
 from exitnas.distributed import BUCKET_BYTES
 from exitnas.search.refine import CACHE_BYTES, KEEP, ROWS
-from exitnas.settings import SearchSettings
+from exitnas.settings import RetrainSettings, SearchSettings
 
 CLASSES = 3
 ALPHAS = 5 + 8 + 8 + 4 + 5  # candidates of a layer in space leco
@@ -157,3 +157,24 @@ def search_seconds(
         "refine": cached + ceil(shape.layers / devices) * refine_steps(settings) * device.refine_step,
     }
     return {**parts, "total": sum(parts.values())}
+
+
+def found_exits(shape: Shape, tokens: int) -> tuple[int, int]:
+    """Parameters and forward MACs per token of all exits of a genotype.
+
+    Every exit is taken to have a convolution over 3 tokens, an attention of any number of heads and self-attentive
+    pooling: more than most that are found, and little beside the encoder.
+    """
+    d, width = shape.hidden, shape.width
+    units = d * width + width + 3 * width**2 + width + 4 * (width**2 + width) + width + CLASSES * (width + 1)
+    macs_per_token = d * width + 7 * width**2 + 2 * tokens * width + 2 * width
+    return shape.layers * units, shape.layers * macs_per_token
+
+
+def retrain_seconds(shape: Shape, train_rows: int, tokens: int, device: Device, settings: RetrainSettings) -> float:
+    """Seconds of retraining on one device: every epoch passes over all rows, where one of a search passes over D1."""
+    steps = ceil(train_rows / settings.batch_size) * settings.epochs * settings.seeds
+    units, exit_macs = found_exits(shape, tokens)
+    weights = parameters(shape)[0] + units
+    flops = 6 * settings.batch_size * tokens * (macs(shape, tokens)[0] + exit_macs)
+    return steps * (flops / device.weight_rate + weights * (device.weight_fixed + device.update))

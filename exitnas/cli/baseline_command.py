@@ -20,13 +20,7 @@ from exitnas.cli import options, render
     metavar="SPACE|GENOTYPE",
     help="Classifier: a space of one point, or the exits of a genotype.",
 )
-@options.data_dir
-@options.output
-@options.overwrite
-@options.training
-@click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]")
-@options.as_json
-@options.quiet
+@options.retraining
 def command(
     kind: str,
     layers: str,

@@ -1,15 +1,13 @@
 """Settings from a file (`--config`): the same keys as the flags; also any run directory's `config.json`."""
 
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from exitnas.errors import UsageError
 from exitnas.files import json_kind, read_json, read_yaml
 from exitnas.registry import nearest
-from exitnas.settings import TrainingSettings, make_settings
+from exitnas.settings import TrainingSettings, check_kind, make_settings
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -135,25 +133,8 @@ def _sorted_out(
                 raise UsageError(f"{path}: {raw}: expected {expected}, got {json_kind(value)}")
             job[name] = value
         elif key in model.model_fields:
-            _check_kind(f"{path}: {raw}", value, model.model_fields[key].annotation)
+            check_kind(f"{path}: {raw}", value, model.model_fields[key].annotation)
             settings[key] = value
         else:
             raise UsageError(f"{path}: {raw}: unknown key; {nearest(key, [*model.model_fields, *JOB_KEYS])}")
     return settings, job
-
-
-def _check_kind(where: str, value: Any, annotation: Any) -> None:
-    """Refuse what validation would let through: nothing, true as a number, and NaN, inside options too."""
-    kinds = get_args(annotation) or (annotation,)
-    if value is None and NoneType not in kinds:
-        raise UsageError(f"{where}: expected a value, got none; leave the key out for the default")
-    if isinstance(value, bool) and bool not in kinds:
-        raise UsageError(f"{where}: expected a number or text, got {str(value).lower()}")
-    if not _finite(value):
-        raise UsageError(f"{where}: expected finite numbers, got {value}")
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, dict | list):
-        return all(_finite(inner) for inner in (value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, float) or isfinite(value)

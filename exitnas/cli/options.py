@@ -57,6 +57,16 @@ training = compose(
     offline,
 )
 
+retraining = compose(
+    data_dir,
+    output,
+    overwrite,
+    training,
+    click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]"),
+    as_json,
+    quiet,
+)
+
 
 class NamedValue(click.ParamType):
     """`NAME=VALUE`; the value is read as JSON where it is JSON (numbers, true, false), as text otherwise."""

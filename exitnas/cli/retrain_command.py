@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 @options.backbone
 @options.config
 @options.training_plan
-@options.data_dir
-@options.output
-@options.overwrite
-@options.training
-@click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]")
-@options.as_json
-@options.quiet
+@options.retraining
 def command(
     genotype: str,
     config: str | None,

@@ -18,7 +18,6 @@ from exitnas.cli import options, render
 @click.option(
     "--storage",
     metavar="FILE|URL",
-    envvar="EXITNAS_STORAGE",
     help="Journal file or database URL (sqlite:///FILE, postgresql+psycopg://…); or EXITNAS_STORAGE.  [journal]",
 )
 @click.option(
@@ -36,7 +35,7 @@ from exitnas.cli import options, render
     help="avg, best (on dev), macs, parameters, latency (of exits); several make a front.  [avg]",
 )
 @click.option("--search-only", is_flag=True, default=None, help="Judge the supernet; do not retrain.")
-@click.option("--pruner", default="median", metavar="NAME", help="median or none: stop bad trials early.  [median]")
+@click.option("--pruner", metavar="NAME", help="median or none: stop bad trials early.  [median]")
 @click.option(
     "--set",
     "fixed",
@@ -78,7 +77,6 @@ def command(ctx: click.Context, **values: Any) -> None:
     if ctx.invoked_subcommand is not None:
         return
     as_json, quiet = values.pop("as_json"), values.pop("quiet")
-    from exitnas.errors import UsageError
     from exitnas.reporting.progress import Reporter
     from exitnas.tuning import GOALS
 
@@ -93,15 +91,13 @@ def command(ctx: click.Context, **values: Any) -> None:
     folder, space, given = values.pop("output"), values.pop("tuning_space"), values.pop("fixed")
     if run["trials"] is None and run["timeout"] is None:
         run["trials"] = 20
-    if own["name"] is not None and "/" in own["name"]:
-        raise UsageError(f"--name {own['name']}: a name has no slash; choose the folder with --output")
     request = Request(
         task=values["task"],
         folder=folder,
         goals=goals,
         space=None if space is None else load_tuning_space(space),
         fixed=fixed_settings(values, given),
-        seed=42 if values["seed"] is None else values["seed"],
+        seed=values["seed"],
         **own,
     )
     summary = tune(request, Reporter(quiet), **run)
@@ -117,8 +113,7 @@ name = click.option("--name", metavar="NAME", help="Of the study, where STUDY is
 storage = click.option(
     "--storage",
     metavar="URL",
-    envvar="EXITNAS_STORAGE",
-    help="Where the study of a folder is kept, if in a database with a password.",
+    help="Where the study of a folder is kept, if in a database with a password; or EXITNAS_STORAGE.",
 )
 
 

@@ -16,30 +16,39 @@ ONCE = ("null", "skip")
 
 
 def discretize(architecture: Architecture, backbone: str, hidden_size: int, origin: Origin) -> Genotype:
-    """Arg-max per edge (LECO 3.2); ties go to the candidate listed first.
+    """Arg-max per edge (LECO 3.2); equal probabilities are told apart by alpha, equal alphas by the order of the space.
+
+    Every relaxation is monotone in alpha, but a low temperature drives several shares to the same number.
 
     If both encoder edges would be null, nothing would reach the pooling; if both would be skip, the cell would be one
     skip twice as large. In both cases the edge where that operation is weaker takes its best other one instead, and the
     genotype's `repaired` names the edge.
     """
     probabilities = architecture.probabilities()
-    exits = tuple(_choose(edges) for edges in probabilities)
+    exits = []
+    for layer, edges in enumerate(probabilities):
+        ranked: dict[str, dict[str, tuple[float, float]]] = {}
+        for edge, shares in edges.items():
+            alphas = architecture.alphas[edge][layer].tolist()
+            ranked[edge] = {name: (share, a) for (name, share), a in zip(shares.items(), alphas, strict=True)}
+        exits.append(_choose(ranked))
     return Genotype(
         backbone=backbone,
         layers=architecture.layers,
         hidden_size=hidden_size,
         width=architecture.space.width,
-        exits=exits,
+        exits=tuple(exits),
         probabilities=probabilities,
         origin=origin,
     )
 
 
-def _best(probabilities: dict[str, float]) -> str:
-    return max(probabilities, key=lambda name: probabilities[name])
+def _best(candidates: dict[str, Any]) -> str:
+    return max(candidates, key=lambda name: candidates[name])
 
 
-def _choose(edges: dict[str, dict[str, float]]) -> ExitGenotype:
+def _choose(edges: dict[str, dict[str, tuple[float, float]]]) -> ExitGenotype:
+    """The exit of a layer, given probability and alpha of every candidate."""
     chosen = {edge: _best(edges[edge]) for edge in EDGES}
     repaired = None
     twice = chosen["encoder_1"]

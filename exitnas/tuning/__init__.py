@@ -8,10 +8,10 @@ from exitnas.registry import Registry
 GOALS = Registry(
     "goal",
     {
-        "avg": "exitnas.tuning.goals:AVG",
-        "best": "exitnas.tuning.goals:BEST",
-        "macs": "exitnas.tuning.goals:MACS",
-        "parameters": "exitnas.tuning.goals:PARAMETERS",
-        "latency": "exitnas.tuning.goals:LATENCY",
+        "avg": "exitnas.tuning.goals:Avg",
+        "best": "exitnas.tuning.goals:Best",
+        "macs": "exitnas.tuning.goals:Macs",
+        "parameters": "exitnas.tuning.goals:Parameters",
+        "latency": "exitnas.tuning.goals:Latency",
     },
 )

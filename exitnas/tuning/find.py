@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from exitnas.errors import UsageError
-from exitnas.files import read_json, write_text
+from exitnas.files import write_text
 from exitnas.tuning.parameters import settled
 from exitnas.tuning.record import StudyRecord, read_record
-from exitnas.tuning.storage import HIDDEN, Address, opened, understood
+from exitnas.tuning.saved import Saved
+from exitnas.tuning.storage import Address, opened, understood
 from exitnas.tuning.summary import chosen_trial, describe
 
 
@@ -22,34 +23,33 @@ def found(
     Args:
         study: a study's folder, its name under `runs/`, a journal file or a database URL.
         name: of the study, where the storage holds several.
-        storage: of a folder's study, where its file does not tell the password.
+        storage: of a folder's study, where its file does not tell the password; else `EXITNAS_STORAGE`.
 
     Raises:
         UsageError: nothing is there, or the name is missing or unknown.
+        ExitnasError: the storage failed, here or inside the `with`; one line without the password.
     """
     import optuna
 
     folder = next((path for path in (Path(study), Path("runs") / study) if (path / "study.json").is_file()), None)
-    if folder is None and "://" not in study and not Path(study).is_file():
-        raise UsageError(f"{study}: no study; expected the folder of `exitnas tune`, a journal file or a database URL")
     if folder is None:
         address = Address(study)
+        if not address.is_database and not Path(study).is_file():
+            raise UsageError(
+                f"{study}: no study; expected the folder of `exitnas tune`, a journal file or a database URL"
+            )
     else:
-        saved = read_json(folder / "study.json")
-        name, address = name or saved["name"], Address(storage or _local(folder, saved["storage"]))
-        if HIDDEN in address.text:
-            raise UsageError(f"{study}: is kept in {address.text} and its password is not: pass --storage")
-    with opened(address, must_exist=True) as place:
-        with understood(address):
-            names = sorted(optuna.get_all_study_names(place))
-            if name is None and len(names) == 1:
-                name = names[0]
-            if name is None or name not in names:
-                asked = "--name is missing" if name is None else f"no study {name!r} there"
-                raise UsageError(f"{address.shown}: {asked}; it holds {', '.join(names) or 'none'}")
-            loaded = optuna.load_study(study_name=name, storage=place)
-            record = read_record(loaded)
-        yield loaded, record, address, folder
+        saved = Saved.read(folder)
+        name, address = name or saved.name, saved.address(folder, storage)
+    with opened(address, must_exist=True) as place, understood(address):
+        names = sorted(optuna.get_all_study_names(place))
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name is None or name not in names:
+            asked = "--name is missing" if name is None else f"no study {name!r} there"
+            raise UsageError(f"{address.shown}: {asked}; it holds {', '.join(names) or 'none'}")
+        loaded = optuna.load_study(study_name=name, storage=place)
+        yield loaded, read_record(loaded), address, folder
 
 
 def look(study: str, name: str | None = None, storage: str | None = None) -> dict[str, Any]:
@@ -101,9 +101,3 @@ def write_best(
         "parameters": chosen["parameters"],
         "files": [str(path) for path, _ in files],
     }
-
-
-def _local(folder: Path, storage: str) -> str:
-    """The journal of a folder that was moved lies in it still."""
-    path = Path(storage)
-    return storage if "://" in storage or path.is_file() else str(folder / path.name)

@@ -5,9 +5,16 @@ from typing import Any
 
 from exitnas.errors import UsageError
 from exitnas.registry import nearest
-from exitnas.settings import make_settings
+from exitnas.settings import check_kind, make_settings
 from exitnas.tuning.parameters import Fixed
 from exitnas.tuning.space import PHASES
+
+#: Settings that `--set` does not take, and what does.
+ELSEWHERE = {
+    "task": "give it with --task",
+    "backbone": "give it with --backbone",
+    "recipe": "a study has none; set its objective, weighting and gradient",
+}
 
 
 def fixed_settings(flags: dict[str, Any], given: Iterable[tuple[str, Any]] = ()) -> Fixed:
@@ -18,7 +25,7 @@ def fixed_settings(flags: dict[str, Any], given: Iterable[tuple[str, Any]] = ())
         given: `--set` entries: `epochs`, `search.epochs`, `retrain.objective_options.temperature`, with their value.
 
     Raises:
-        UsageError: an unknown setting (with the nearest), or a value it does not take.
+        UsageError: an unknown setting (with the nearest), one that has a flag, or a value it does not take.
     """
     fixed: Fixed = {phase: {} for phase in PHASES}
     for key, value in flags.items():
@@ -26,23 +33,26 @@ def fixed_settings(flags: dict[str, Any], given: Iterable[tuple[str, Any]] = ())
             if value is not None and key in model.model_fields:
                 fixed[phase][key] = value
     for name, value in given:
-        section, dot, rest = name.partition(".")
-        key = (rest if dot and section in PHASES else name).replace("-", "_")
-        setting, _, option = key.partition(".")
-        phases = [
-            p for p, model in PHASES.items() if setting in model.model_fields and section in (p, *_unless(dot, section))
-        ]
-        if not phases or (option and not setting.endswith("_options")):
-            known = sorted({field for model in PHASES.values() for field in model.model_fields})
-            raise UsageError(f"--set {name}: unknown setting; {nearest(setting, known)}")
-        for phase in phases:
-            fixed[phase][setting] = {**fixed[phase].get(setting, {}), option: value} if option else value
+        _put(fixed, name, value)
     for phase, model in PHASES.items():
         settings = make_settings(model, **{"task": "any", **fixed[phase]}).model_dump(mode="json")
         fixed[phase] = {key: settings[key] for key in fixed[phase]}
     return fixed
 
 
-def _unless(dot: str, section: str) -> tuple[str, ...]:
-    """The section itself where it is none: an entry without section means both phases."""
-    return () if dot and section in PHASES else (section,)
+def _put(fixed: Fixed, name: str, value: Any) -> None:
+    """One `--set` entry: of the phase in front of its name, else of every phase that has the setting."""
+    section, _, rest = name.partition(".")
+    key = (rest if section in PHASES else name).replace("-", "_")
+    setting, _, option = key.partition(".")
+    asked = {section: PHASES[section]} if section in PHASES else PHASES
+    having = {phase: model for phase, model in asked.items() if setting in model.model_fields}
+    if not having or (option and not setting.endswith("_options")):
+        known = sorted({field for model in PHASES.values() for field in model.model_fields} - set(ELSEWHERE))
+        raise UsageError(f"--set {name}: unknown setting; {nearest(setting, known)}")
+    if setting in ELSEWHERE:
+        raise UsageError(f"--set {name}: not taken here; {ELSEWHERE[setting]}")
+    for phase, model in having.items():
+        whole = {option: value} if option else value
+        check_kind(f"--set {name}", whole, model.model_fields[setting].annotation)
+        fixed[phase][setting] = {**fixed[phase].get(setting, {}), option: value} if option else value

@@ -1,9 +1,9 @@
-"""What a study can strive for. To add a goal: a `Goal` here and its row in `exitnas.tuning.GOALS`."""
+"""What a study can strive for. To add a goal: subclass `Goal` here and add its row to `exitnas.tuning.GOALS`."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Genotype
@@ -28,54 +28,80 @@ class Result:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Goal:
-    """One objective of a study.
+class Goal(ABC):
+    """One objective of a study; its docstring's first line describes it to people.
 
     Attributes:
         direction: `"maximize"` or `"minimize"`.
-        description: one line for people.
         unit: what the number counts; `""` for shares, shown as percent.
-        measure: the value of a finished trial.
         intermediate: key of the lines of `history.jsonl` that hold the same value during training, for pruning.
     """
 
-    direction: str
-    description: str
-    unit: str
-    measure: Callable[[Result], float]
-    intermediate: str | None = None
+    direction: ClassVar[str]
+    unit: ClassVar[str]
+    intermediate: ClassVar[str | None] = None
+
+    @abstractmethod
+    def measure(self, result: Result) -> float:
+        """The value of a finished trial."""
 
 
-def _dev(name: str) -> Callable[[Result], float]:
-    def measure(result: Result) -> float:
+class _Score(Goal):
+    direction = "maximize"
+    unit = ""
+
+    def measure(self, result: Result) -> float:
+        name = str(self.intermediate)
         if result.retrain is not None:
             return fmean(seed["dev"][name] for seed in result.retrain["seeds"])
         if result.search[name] is None:
             raise ExitnasError("a space with a single point trains nothing in its search: leave out --search-only")
         return float(result.search[name])
 
-    return measure
+
+class Avg(_Score):
+    """Score on dev, mean over exits (and seeds); of the supernet with --search-only."""
+
+    intermediate = "avg"
 
 
-def _cost(name: str) -> Callable[[Result], float]:
-    return lambda result: float(sum(exit_[name] for exit_ in (result.retrain or result.search)["costs"]))
+class Best(_Score):
+    """Score of the best exit on dev."""
+
+    intermediate = "best"
 
 
-def _latency(result: Result) -> float:
-    from exitnas.tuning.latency import mean_exit_milliseconds
+class Macs(Goal):
+    """Multiply-accumulates of all exits on a row of mean length."""
 
-    return mean_exit_milliseconds(result.genotype, result.num_labels, result.tokens)
+    direction = "minimize"
+    unit = "MACs"
+
+    def measure(self, result: Result) -> float:
+        return _sum(result, "macs")
 
 
-AVG = Goal(
-    "maximize",
-    "score on dev, mean over exits (and seeds); of the supernet with --search-only",
-    "",
-    _dev("avg"),
-    intermediate="avg",
-)
-BEST = Goal("maximize", "score of the best exit on dev", "", _dev("best"), intermediate="best")
-MACS = Goal("minimize", "multiply-accumulates of all exits on a row of mean length", "MACs", _cost("macs"))
-PARAMETERS = Goal("minimize", "parameters of all exits", "parameters", _cost("parameters"))
-LATENCY = Goal("minimize", "CPU milliseconds of an exit on one row of mean length, mean over exits", "ms", _latency)
+class Parameters(Goal):
+    """Parameters of all exits."""
+
+    direction = "minimize"
+    unit = "parameters"
+
+    def measure(self, result: Result) -> float:
+        return _sum(result, "parameters")
+
+
+class Latency(Goal):
+    """CPU milliseconds of an exit on one row of mean length, mean over exits."""
+
+    direction = "minimize"
+    unit = "ms"
+
+    def measure(self, result: Result) -> float:
+        from exitnas.tuning.latency import mean_exit_milliseconds
+
+        return mean_exit_milliseconds(result.genotype, result.num_labels, result.tokens)
+
+
+def _sum(result: Result, cost: str) -> float:
+    return float(sum(exit_[cost] for exit_ in (result.retrain or result.search)["costs"]))

@@ -3,10 +3,16 @@
 import os
 import socket
 import warnings
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from exitnas.tuning.storage import RETRIES
+
+#: Seconds after which a running trial that names no worker is taken for dead. A worker writes its name before anything
+#: else, milliseconds after the trial began; the rest is room for slow storages.
+NAMELESS = 600
 
 
 def machine() -> str:
@@ -50,7 +56,16 @@ def is_gone(worker: dict[str, Any] | None) -> bool:
     return False
 
 
-def reclaim(study: Any, storage: Any, *, everyone: bool = False) -> list[tuple[int, bool]]:
+def is_nameless(trial: Any) -> bool:
+    """True when a running trial's worker died between drawing the trial and writing its name into it."""
+    if trial.user_attrs.get("worker") or trial.datetime_start is None:
+        return False
+    return bool((datetime.now() - trial.datetime_start).total_seconds() > NAMELESS)
+
+
+def reclaim(
+    study: Any, storage: Any, *, everyone: bool = False, dead: Collection[int | None] = ()
+) -> list[tuple[int, bool]]:
     """Fail the running trials whose worker is dead and queue them again.
 
     Works on every storage, for workers of this machine; those of other machines are told dead by a database's
@@ -58,6 +73,7 @@ def reclaim(study: Any, storage: Any, *, everyone: bool = False) -> list[tuple[i
 
     Args:
         everyone: all running trials, for a journal whose other workers are known to be gone.
+        dead: numbers of trials whose worker is known to be gone.
 
     Returns:
         Number of each such trial and whether it was queued again (False after `RETRIES`).
@@ -67,7 +83,7 @@ def reclaim(study: Any, storage: Any, *, everyone: bool = False) -> list[tuple[i
     found = []
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         worker = trial.user_attrs.get("worker")
-        if everyone or is_gone(worker):
+        if everyone or trial.number in dead or is_gone(worker) or is_nameless(trial):
             pid = worker["pid"] if worker else "unknown"
             if fail(study, storage, trial.number, f"killed: its worker (process {pid}) is gone"):
                 found.append((trial.number, retry(study, trial)))

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from exitnas.errors import UsageError
 from exitnas.schema import Frozen
 from exitnas.settings import RetrainSettings, SearchSettings, make_settings
 from exitnas.supernet.space import load_space
-from exitnas.tuning.rules import default_option, has_option, option_type
-from exitnas.tuning.space import Choices, Parameter, Range, TuningSpace
+from exitnas.tuning.dimensions import Choices, Parameter, Range
+from exitnas.tuning.rules import default_option, has_option, option_type, owners
+from exitnas.tuning.space import TuningSpace
 
 Fixed = dict[str, dict[str, Any]]
 
@@ -49,6 +51,44 @@ def suggest(trial: Any, space: TuningSpace, fixed: Fixed) -> dict[str, Any]:
     return values
 
 
+def check_drawable(space: TuningSpace, fixed: Fixed) -> None:
+    """Refuse, before the first trial, a space of which nothing or only the impossible can be drawn.
+
+    Raises:
+        UsageError: every setting is fixed, all that is left are options of rules not in force, or an exit width does
+            not suit a search space that can come with it.
+    """
+    if not any(p.rule is None or _can_be_drawn(p, space, fixed) for p in space.parameters):
+        options = ", ".join(p.name for p in space.parameters)
+        why = f"no trial would draw {options}; add or set its rule" if options else "every setting of it is fixed"
+        raise UsageError(f"nothing is left to tune in tuning space {space.name}: {why}")
+    searched = [load_space(name) for name in _possible("space", space, fixed)]
+    for width in _possible("exit_width", space, fixed):
+        for each in searched:
+            try:
+                each.with_width(width)
+            except UsageError as error:
+                reason = str(error).removeprefix("--")
+                raise UsageError(f"tuning space {space.name}: {reason}") from None
+
+
+def _can_be_drawn(parameter: Parameter, space: TuningSpace, fixed: Fixed) -> bool:
+    rule = str(parameter.rule)
+    drawn = next((p.values for p in space.parameters if p.key == rule), None)
+    names = drawn.choices if isinstance(drawn, Choices) else (_rule_in_force(parameter, space, fixed, {}),)
+    return any(has_option(rule, str(name), parameter.option) for name in names)
+
+
+def _possible(key: str, space: TuningSpace, fixed: Fixed) -> list[Any]:
+    """What a setting of the search can be in a trial; None for no value at all."""
+    values = next((p.values for p in space.parameters if p.key == key), None)
+    if values is None:
+        return [fixed["search"].get(key, SearchSettings.model_fields[key].default)]
+    if isinstance(values, Choices):
+        return list(values.choices)
+    return list(range(int(values.low), int(values.high) + 1, int(values.step or 1)))
+
+
 def _suggest_one(trial: Any, parameter: Parameter) -> Any:
     values, name = parameter.values, parameter.name
     if isinstance(values, Choices):
@@ -62,11 +102,8 @@ def is_whole(parameter: Parameter) -> bool:
     """Whether a range holds whole numbers only."""
     if parameter.rule is None:
         return parameter.whole
-    from exitnas.tuning.rules import owners
-
-    return all(
-        option_type(parameter.rule, n, parameter.option) is int for n in owners(parameter.rule, parameter.option)
-    )
+    names = owners(parameter.rule, parameter.option)
+    return all(option_type(parameter.rule, name, parameter.option) is int for name in names)
 
 
 def default_parameters(space: TuningSpace, fixed: Fixed, search_only: bool = False) -> tuple[dict[str, Any], list[str]]:

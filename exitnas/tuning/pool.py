@@ -29,8 +29,10 @@ def cores() -> int:
 
 
 def threads_per_worker(workers: int) -> int:
-    """The cores divided among workers, at least one each."""
-    return max(1, cores() // workers)
+    """The cores divided among workers, at least one each, and no more than `OMP_NUM_THREADS` where that is set."""
+    share = max(1, cores() // workers)
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) else share
 
 
 class Worker:
@@ -40,6 +42,7 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.running: int | None = None
+        self.finished = 0
         with log.open("a", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "exitnas.tuning.worker"],
@@ -89,13 +92,13 @@ class Worker:
 def run_pool(study: Any, storage: Any, job: Job, workers: int, budget: Budget, told: Callable[[Outcome], None]) -> None:
     """Run trials in `workers` processes until the budget is spent.
 
-    A worker that dies in mid-trial is replaced; its trial is failed with the reason and queued again.
+    A worker that dies is replaced; a trial it was at is failed with the reason and queued again.
 
     Args:
         told: called with every trial that ended.
 
     Raises:
-        ExitnasError: a worker cannot work at all.
+        ExitnasError: a worker cannot work at all: it died before its first trial.
     """
     inbox: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
     threads, made = threads_per_worker(workers), 0
@@ -122,6 +125,7 @@ def run_pool(study: Any, storage: Any, job: Job, workers: int, budget: Budget, t
                 worker.running = message["number"]
             else:
                 worker.running = None
+                worker.finished += 1
                 told(Outcome(**message["outcome"]))
                 if budget.take():
                     worker.tell({"go": True})
@@ -132,15 +136,21 @@ def run_pool(study: Any, storage: Any, job: Job, workers: int, budget: Budget, t
         for worker in alive:
             worker.stop(PATIENCE)
         if alive:
-            reclaim(study, storage)
+            with suppress(Exception):  # what stopped the others is told, not that clearing up failed too
+                reclaim(study, storage)
 
 
 def _buried(worker: Worker, study: Any, storage: Any, budget: Budget, told: Callable[[Outcome], None]) -> None:
     """Clear up after a worker that died: its trial is queued again, or counts as failed after too many tries."""
     code = worker.process.returncode
     if worker.running is None:
-        raise ExitnasError(f"a worker ended with code {code} before its trial: {worker.last_words()}; see {worker.log}")
-    again = dict(reclaim(study, storage))
-    if again.get(worker.running, True):
+        if not worker.finished:
+            said = f"{worker.last_words()}; see {worker.log}"
+            raise ExitnasError(f"a worker ended with code {code} before its trial: {said}")
         budget.give_back()
-    told(outcome(study.get_trials(deepcopy=False)[worker.running]))
+        return
+    again = dict(reclaim(study, storage, dead=[worker.running]))
+    ended = outcome(study.get_trials(deepcopy=False)[worker.running])
+    if ended.state == "failed" and again.get(worker.running, True):
+        budget.give_back()
+    told(ended)

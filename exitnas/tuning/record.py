@@ -26,13 +26,21 @@ class StudyRecord(Frozen):
     space: dict[str, Any]
     """Content of the tuning space's file."""
     fixed: dict[str, dict[str, Any]]
-    """Per phase, the settings that all trials share."""
+    """Per phase, the settings that all trials share; where data and device are, as the first machine had it."""
+    seed: int = 42
+    """Seed of the sampler."""
+    pruner: str = "median"
+    """Name in `exitnas.tuning.sampling.PRUNERS`."""
     version: str = __version__
     """Version of exitnas that started the study."""
 
     def tuning_space(self) -> TuningSpace:
         """The parameters that vary: the space less what is fixed."""
         return read_space(self.space, "tuning space").without(self.fixed, self.search_only)[0]
+
+    def at(self, place: dict[str, dict[str, Any]]) -> "StudyRecord":
+        """The record with where data and device are on this machine, per phase."""
+        return self.model_copy(update={"fixed": {p: {**v, **place.get(p, {})} for p, v in self.fixed.items()}})
 
     @property
     def directions(self) -> list[Any]:
@@ -62,6 +70,8 @@ def check_same(name: str, old: StudyRecord, given: StudyRecord) -> None:
     differ("task", old.task, given.task)
     differ("goals", list(old.goals), list(given.goals))
     differ("search_only", old.search_only, given.search_only)
+    differ("seed", old.seed, given.seed)
+    differ("pruner", old.pruner, given.pruner)
     if old.space != given.space:
         changed = [key for key in {**old.space, **given.space} if old.space.get(key) != given.space.get(key)]
         where = f"{old.space['name']}" if "name" in changed else f"{old.space['name']} with another {changed[0]}"

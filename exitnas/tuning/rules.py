@@ -1,7 +1,8 @@
 """Options of objectives, weightings and gradient rules as dimensions of a study."""
 
 from dataclasses import fields
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from exitnas.errors import ExitnasError
 from exitnas.objectives import OBJECTIVES
@@ -43,3 +44,35 @@ def try_option(rule: str, name: str, options: dict[str, Any], where: str) -> Non
         build(RULES[rule], name, options)
     except ExitnasError as error:
         raise ExitnasError(f"{where}: {error}") from None
+
+
+def check_option(
+    rule: str, option: str, drawn: tuple[Any, ...] | None, values: tuple[Any, ...], where: str, ranged: bool = False
+) -> None:
+    """An option must be one of a rule that can be drawn, and take the values.
+
+    Args:
+        drawn: the entries of the rule that the space draws from; None where the rule is fixed on the command line or
+            stays the default, which is known when the study starts.
+        values: those to try.
+        ranged: the values are the ends of a range, which is of whole numbers where the option is.
+
+    Raises:
+        ExitnasError: one line, `where` in front.
+    """
+    names = [name for name in owners(rule, option) if drawn is None or name in drawn]
+    if not names:
+        raise ExitnasError(f"{where}: no {rule} that can be drawn has an option {option!r}")
+    whole = ranged and option_type(rule, names[0], option) is int
+    for value in values:
+        try_option(rule, names[0], {option: int(value) if whole else value}, where)
+
+
+def plain_types(annotation: Any) -> set[Any]:
+    """The plain types an annotation allows."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return plain_types(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return {kind for part in get_args(annotation) for kind in plain_types(part)}
+    return {annotation}

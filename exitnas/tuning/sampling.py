@@ -11,11 +11,13 @@ from exitnas.registry import nearest
 
 #: Trials drawn at random before TPE has something to learn from.
 STARTUP = 6
-#: Trials that must be complete before others are held against them, and reports a trial makes before it is judged.
-PRUNER_STARTUP, PRUNER_WARMUP = 4, 1
+#: Trials that must be complete before others are held against them.
+PRUNER_STARTUP = 4
 
+#: `median` holds the best value a trial has reported so far against the median of the complete trials at that step, so
+#: a trial that was good once is kept while it gets worse. A trial's first report is never judged, see `WatchedRun`.
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
-    "median": lambda: MedianPruner(n_startup_trials=PRUNER_STARTUP, n_warmup_steps=PRUNER_WARMUP),
+    "median": lambda: MedianPruner(n_startup_trials=PRUNER_STARTUP),
     "none": NopPruner,
 }
 

@@ -11,16 +11,18 @@ retrain:
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator
 
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import check_name, read_yaml
 from exitnas.registry import nearest
 from exitnas.schema import Frozen, parse
 from exitnas.settings import RetrainSettings, SearchSettings, TrainingSettings, make_settings
-from exitnas.tuning.rules import option_type, owners, try_option
+from exitnas.supernet.space import load_space
+from exitnas.tuning.dimensions import Choices, Parameter, Range
+from exitnas.tuning.rules import check_option, plain_types, try_option
 
 DEFAULT = Path(__file__).with_name("default.yaml")
 PHASES: dict[str, type[TrainingSettings]] = {"search": SearchSettings, "retrain": RetrainSettings}
@@ -29,68 +31,9 @@ PROBLEM = {"task", "backbone", "data_dir", "seed", "split_seed", "limit_train", 
 PROBLEM |= {"seeds", "layers", "recipe", "objective_options", "weighting_options", "gradient_options"}
 
 
-class Range(Frozen):
-    """Numbers from `low` to `high`, both included."""
-
-    low: float
-    """Smallest value."""
-    high: float
-    """Largest value."""
-    log: bool = False
-    """Drawn evenly on a logarithmic scale."""
-    step: float | None = Field(default=None, gt=0)
-    """Distance between values; by default 1 for whole numbers, none for others."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if not self.low < self.high:
-            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range starts above 0, got low {self.low:g}")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other")
-        return self
-
-
-class Choices(Frozen):
-    """One of a list."""
-
-    choices: tuple[Any, ...] = Field(min_length=1)
-    """The values."""
-
-
 class _Header(Frozen):
     name: Annotated[str, AfterValidator(check_name)]
     description: str = ""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One dimension of a study.
-
-    Attributes:
-        name: as in the file with its section in front: `lr`, `search.arch_lr`, `retrain.objective_options.temperature`.
-        phases: `"search"`, `"retrain"` or both.
-        key: the setting, `objective_options.temperature` for an option of one.
-        values: where it varies.
-        whole: a range of whole numbers.
-    """
-
-    name: str
-    phases: tuple[str, ...]
-    key: str
-    values: Range | Choices
-    whole: bool = False
-
-    @property
-    def rule(self) -> str | None:
-        """The setting whose choice has this option (`objective`, `weighting`, `gradient`); None for plain settings."""
-        return self.key.split("_options.")[0] if "_options." in self.key else None
-
-    @property
-    def option(self) -> str:
-        """The option's name."""
-        return self.key.split(".", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -115,7 +58,7 @@ class TuningSpace:
         kept: list[Parameter] = []
         dropped: list[str] = []
         for parameter in self.parameters:
-            left = [phase for phase in parameter.phases if not _given(parameter, fixed[phase])]
+            left = [phase for phase in parameter.phases if not parameter.given_in(fixed[phase])]
             left = [phase for phase in left if phase == "search" or not search_only]
             if left:
                 kept.append(replace(parameter, phases=tuple(left)))
@@ -161,7 +104,13 @@ def read_space(content: Any, where: str) -> TuningSpace:
         if twin is not None and set(twin.phases) & set(parameter.phases):
             raise ExitnasError(f"{where}: {parameter.name} and {twin.name} are the same setting; leave one of them out")
         if parameter.rule is not None:
-            _check_option(parameter, found, where)
+            rule = next((p.values for p in found if p.key == parameter.rule), None)
+            drawn = rule.choices if isinstance(rule, Choices) else None
+            values, at = parameter.values, f"{where}: {parameter.name}"
+            if isinstance(values, Choices):
+                check_option(parameter.rule, parameter.option, drawn, values.choices, at)
+            else:
+                check_option(parameter.rule, parameter.option, drawn, (values.low, values.high), at, ranged=True)
     return TuningSpace(header.name, header.description, tuple(found), content)
 
 
@@ -184,7 +133,7 @@ def _parameter(section: str, key: Any, value: Any, where: str) -> Parameter:
         values = parse(Range, value, f"{where}: {name}")
     if "_options." in key:
         return Parameter(name, phases, key, values)
-    types = _types(PHASES[phases[0]].model_fields[key].annotation)
+    types = plain_types(PHASES[phases[0]].model_fields[key].annotation)
     if isinstance(values, Choices):
         return Parameter(name, phases, key, _checked_choices(values, name, phases, key, where))
     if not types & {int, float} or bool in types:
@@ -209,12 +158,15 @@ def _checked_choices(values: Choices, name: str, phases: tuple[str, ...], key: s
     if key in ("objective", "weighting", "gradient"):
         for choice in read:
             try_option(key, str(choice), {}, f"{where}: {name}")
+    if key == "space":
+        for choice in read:
+            _try_space(choice, f"{where}: {name}")
     return Choices(choices=read)
 
 
 def _try_setting(phase: str, key: str, value: Any, where: str) -> Any:
     """The value as the settings read it; one line where it cannot be."""
-    if value is None and type(None) not in _types(PHASES[phase].model_fields[key].annotation):
+    if value is None and type(None) not in plain_types(PHASES[phase].model_fields[key].annotation):
         raise ExitnasError(f"{where}: takes no null")
     try:
         return getattr(make_settings(PHASES[phase], task="any", **{key: value}), key)
@@ -222,27 +174,12 @@ def _try_setting(phase: str, key: str, value: Any, where: str) -> Any:
         raise ExitnasError(f"{where}: {str(error).partition(': ')[2] or error}") from None
 
 
-def _check_option(parameter: Parameter, found: list[Parameter], where: str) -> None:
-    """An option must be one of a rule that can be drawn, and take the values."""
-    rule = str(parameter.rule)
-    drawn = next((p for p in found if p.key == rule), None)
-    if drawn is None:  # the rule is fixed on the command line, or stays the default: known when the study starts
-        names = owners(rule, parameter.option)
-    else:
-        names = [str(n) for n in drawn.values.choices if str(n) in owners(rule, parameter.option)]  # type: ignore[union-attr]
-    if not names:
-        raise ExitnasError(f"{where}: {parameter.name}: no {rule} that can be drawn has an option {parameter.option!r}")
-    values = parameter.values
-    tried = values.choices if isinstance(values, Choices) else (values.low, values.high)
-    for value in tried:
-        whole = isinstance(values, Range) and option_type(rule, names[0], parameter.option) is int
-        try_option(rule, names[0], {parameter.option: int(value) if whole else value}, f"{where}: {parameter.name}")
-
-
-def _given(parameter: Parameter, fixed: dict[str, Any]) -> bool:
-    if parameter.rule is None:
-        return parameter.key in fixed
-    return parameter.option in (fixed.get(f"{parameter.rule}_options") or {})
+def _try_space(name: str, where: str) -> None:
+    """Raise the one line that says why this search space cannot be."""
+    try:
+        load_space(name)
+    except ExitnasError as error:
+        raise ExitnasError(f"{where}: {error}") from None
 
 
 def _field(model: type[TrainingSettings], key: Any) -> Any:
@@ -251,12 +188,3 @@ def _field(model: type[TrainingSettings], key: Any) -> Any:
     if dot:
         return model.model_fields.get(setting) if setting.endswith("_options") else None
     return None if setting in PROBLEM else model.model_fields.get(setting)
-
-
-def _types(annotation: Any) -> set[Any]:
-    """The plain types an annotation allows."""
-    if get_origin(annotation) is Annotated:
-        return _types(get_args(annotation)[0])
-    if get_origin(annotation) is Union or str(type(annotation)) == "<class 'types.UnionType'>":
-        return {t for part in get_args(annotation) for t in _types(part)}
-    return {annotation}

@@ -1,5 +1,6 @@
 """Where a study is kept: a journal file, or any database that Optuna reaches by URL. Passwords are never shown."""
 
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,13 @@ class Address:
 
     text: str
 
+    def __post_init__(self) -> None:
+        if not self.is_database and re.match(r"[^/:]+:.*@", self.text):
+            raise UsageError(
+                "--storage: a URL starts with a scheme, such as postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; "
+                "put ./ in front if this is a file's name"
+            )
+
     @property
     def is_database(self) -> bool:
         """Whether it is a URL; a journal file otherwise."""
@@ -36,18 +44,20 @@ class Address:
 
     @property
     def passwords(self) -> list[tuple[int, int]]:
-        """Where in the text a password stands: before the host, or as an option of the query."""
-        found = [re.match(r"[^/]*://[^@/:]*:(.*)@[^@]*$", self.text)]
-        found += re.finditer(r"[?&](?:password|passwd|pwd)=([^&]*)", self.text)
+        """Where in the text a password stands: before the host, or as an option of the query; they can overlap."""
+        found = [re.match(r"[^/]*://[^/:]*:(.*)@[^@]*$", self.text), re.match(r"[^/]*://[^/:]*:([^@]*)@", self.text)]
+        found += re.finditer(r"(?i)[?&][^=&]*(?:password|passwd|pwd)[^=&]*=([^&]*)", self.text)
         return [match.span(1) for match in found if match]
 
     @property
     def shown(self) -> str:
         """The address without its password."""
-        text = self.text
-        for start, end in sorted(self.passwords, reverse=True):
-            text = text[:start] + HIDDEN + text[end:]
-        return text
+        text, last = "", 0
+        for start, end in sorted(self.passwords):
+            if start >= last:
+                text += self.text[last:start] + HIDDEN
+            last = max(last, end)
+        return text + self.text[last:]
 
     def hide(self, text: str) -> str:
         """`text` without the password, however it is quoted."""
@@ -66,7 +76,8 @@ def opened(address: Address, heartbeat: int = 30, must_exist: bool = False) -> I
     Args:
         heartbeat: seconds between signs of life of a running trial in a database; after twice that a trial counts as
             killed and is tried again, at most `RETRIES` times. Journal files have no such thing.
-        must_exist: refuse a journal or SQLite file that is not there instead of making it.
+        must_exist: only read: refuse a journal or SQLite file that is not there instead of making it, and leave a
+            journal as it is.
 
     Raises:
         UsageError: an address that cannot be meant, or a missing driver.
@@ -74,16 +85,15 @@ def opened(address: Address, heartbeat: int = 30, must_exist: bool = False) -> I
     """
     import optuna
 
+    _check_file(address, must_exist)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     database: Any = None
     try:
-        if must_exist:
-            _check_exists(address)
         with understood(address):
             storage = database = _database(address, heartbeat) if address.is_database else None
             if storage is None:
-                storage = _journal(Path(address.text))
+                storage = _journal(Path(address.text), must_exist)
         yield storage
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -99,7 +109,8 @@ def understood(address: Address) -> Iterator[None]:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     def line(error: BaseException, start: str) -> str:
-        cause = getattr(error, "orig", None) or error.__cause__ or error
+        cause = error.__cause__ or error
+        cause = getattr(cause, "orig", None) or cause
         words = " ".join(str(cause).split()) or type(cause).__name__
         return f"{start} {address.shown}: {address.hide(words)[:200]}"
 
@@ -112,20 +123,42 @@ def understood(address: Address) -> Iterator[None]:
         raise UsageError(f"{line(error, '--storage')}; install the database's driver, such as psycopg") from None
     except (SQLAlchemyError, StorageInternalError) as error:
         raise ExitnasError(line(error, "cannot use the storage")) from None
-    except (ValueError, KeyError, RuntimeError, OptunaError) as error:
+    except UnboundLocalError as error:  # Optuna, when the storage fails as a trial ends
+        raise ExitnasError(line(error.__context__ or error, "cannot use the storage")) from None
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, OptunaError) as error:
         if isinstance(error, ExitnasError):
             raise
         raise ExitnasError(line(error, "cannot read the storage")) from None
 
 
-def _check_exists(address: Address) -> None:
+def _check_file(address: Address, must_exist: bool) -> None:
+    """Refuse a file that is not there, a database in memory, and a file that is no journal."""
     path = address.text
     if address.is_database:
-        if not path.startswith("sqlite") or ":///" not in path:
+        if not path.startswith("sqlite"):
             return
         path = path.partition(":///")[2].partition("?")[0]
-    if not Path(path).is_file():
+        if path in ("", ":memory:") or "mode=memory" in address.text:
+            raise UsageError(f"--storage {address.shown}: is gone when the command ends; write sqlite:///FILE")
+    if must_exist and not Path(path).is_file():
         raise UsageError(f"{address.shown}: no such study file; start one with `exitnas tune`")
+    if not address.is_database and Path(path).is_file():
+        _check_journal(Path(path))
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse, before anything is written, a file whose first line is no record of a journal; empty ones are fine."""
+    with path.open("rb") as file:
+        first = file.readline(1_000_000)
+    if first.startswith(b"SQLite format 3"):
+        raise UsageError(f"{path}: is an SQLite database; write sqlite:///{path}")
+    try:
+        whole = first.endswith(b"\n")
+        is_journal = "op_code" in dict(json.loads(first)) if whole else first[:11] in (b"", b'{"op_code":')
+    except (ValueError, TypeError, RecursionError):
+        is_journal = False
+    if not is_journal:
+        raise ExitnasError(f"cannot read the storage {path}: is no journal of Optuna; give another file")
 
 
 def _database(address: Address, heartbeat: int) -> Any:
@@ -160,7 +193,7 @@ def _connect_arguments(dialect: str, driver: str) -> dict[str, int]:
     return {}
 
 
-def _journal(path: Path) -> Any:
+def _journal(path: Path, only_read: bool) -> Any:
     """A journal storage under a lock that works on NFS too and is found stale after 30 s by its absolute path."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -169,7 +202,7 @@ def _journal(path: Path) -> Any:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(path))
-    if path.is_file():
+    if path.is_file() and not only_read:
         with get_lock_file(lock):
             drop_torn_line(path)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))

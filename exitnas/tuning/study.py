@@ -1,21 +1,25 @@
 """A study from its request to its summary: created or gone on with, its trials run, its files written."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from exitnas.errors import ExitnasError, UsageError, require
-from exitnas.files import write_json
+from exitnas.files import check_name, write_json
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.reporting.progress import Reporter
 from exitnas.tasks import get_task
 from exitnas.tuning.budget import Budget
 from exitnas.tuning.liveness import reclaim
-from exitnas.tuning.parameters import Fixed, default_parameters, trial_settings
+from exitnas.tuning.parameters import Fixed, check_drawable, default_parameters, trial_settings
 from exitnas.tuning.pool import run_pool
-from exitnas.tuning.record import ATTRIBUTE, StudyRecord, check_same, read_record
+from exitnas.tuning.record import ATTRIBUTE, PLACE, StudyRecord, check_same, read_record
 from exitnas.tuning.sampling import make_pruner
-from exitnas.tuning.space import TuningSpace, load_tuning_space
+from exitnas.tuning.saved import FILE, VARIABLE, Saved, check_folder
+from exitnas.tuning.space import TuningSpace, load_tuning_space, read_space
 from exitnas.tuning.storage import Address, opened, understood
 from exitnas.tuning.summary import describe, values_line
 from exitnas.tuning.worker import Job, Outcome, joined, one_trial
@@ -31,7 +35,8 @@ class Request:
 
     Attributes:
         folder: of the study; `runs/NAME` by default.
-        storage: address of the storage; a journal in the folder by default.
+        storage: address of the storage; by default that of the study in the folder, for a new one what the environment
+            variable `EXITNAS_STORAGE` holds, else a journal in the folder.
         fixed: per phase, the settings that all trials share.
     """
 
@@ -43,14 +48,19 @@ class Request:
     search_only: bool | None = None
     space: TuningSpace | None = None
     fixed: Fixed | None = None
-    seed: int = 42
-    pruner: str = "median"
+    seed: int | None = None
+    pruner: str | None = None
     heartbeat: int = 30
 
     def study_name(self) -> str:
         """The name given, else that of the folder, else one made of task and space."""
-        if self.name or self.folder:
-            return self.name or Path(str(self.folder)).name
+        if self.name is not None:
+            try:
+                return check_name(self.name)
+            except ValueError as error:
+                raise UsageError(f"--name: {error}; choose the folder with --output") from None
+        if self.folder:
+            return Path(os.path.abspath(self.folder)).name
         require(self.task is not None, "--task is missing; see `exitnas list tasks`, or name a study with --name")
         space = self.space or load_tuning_space(None)
         return f"tune-{get_task(str(self.task)).name}-{space.name}"
@@ -80,17 +90,19 @@ def tune(
         UsageError: the study of that name is about something else, or the request cannot be meant.
         ExitnasError: the storage cannot be reached, or the first trials all failed alike.
     """
-    make_pruner(request.pruner)
+    if request.pruner is not None:
+        make_pruner(request.pruner)
     name = request.study_name()
     folder = Path(request.folder or f"runs/{name}")
     require(not folder.is_file(), f"--output {folder}: is a file, expected a folder")
-    address = Address(request.storage or str(folder / JOURNAL))
-    job = Job(address.text, name, str(folder), request.pruner, request.seed, request.heartbeat)
-    with opened(address, request.heartbeat) as storage:
-        with understood(address):
-            record = _create(storage, name, request, report)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "study.json", {"name": name, "storage": address.shown, **record.model_dump(mode="json")})
+    address = _address(folder, request.storage)
+    check_folder(folder, name, address)
+    place = {p: {k: v for k, v in fixed.items() if k in PLACE} for p, fixed in (request.fixed or {}).items()}
+    job = Job(address.text, name, str(folder), request.heartbeat, place)
+    folder.mkdir(parents=True, exist_ok=True)
+    with opened(address, request.heartbeat) as storage, understood(address):
+        record = _create(storage, name, request, report)
+        write_json(folder / FILE, {"name": name, "storage": address.shown, **record.model_dump(mode="json")})
     with joined(job) as (study, storage, record):
         for number, again in reclaim(study, storage, everyone=take_over):
             report.line(f"trial {number} was killed; {'queued again' if again else 'tried often enough'}")
@@ -101,47 +113,71 @@ def tune(
                 run_pool(study, storage, job, workers, budget, teller)
             while workers == 1 and budget.take():
                 teller(one_trial(study, record, job))
-        finally:
-            summary = describe(study, record, address, folder)
-            write_json(folder / "summary.json", summary)
+        except BaseException:
+            with suppress(Exception):  # what ended the study is told, not that its summary failed too
+                write_json(folder / "summary.json", describe(study, record, address, folder))
+            raise
+        summary = describe(study, record, address, folder)
+    write_json(folder / "summary.json", summary)
     return summary
 
 
+def _address(folder: Path, given: str | None) -> Address:
+    """Where the study is kept: what its folder says, else what was given, the environment, a journal in the folder."""
+    if (folder / FILE).is_file():
+        return Saved.read(folder).address(folder, given)
+    return Address(given or os.environ.get(VARIABLE) or str(folder / JOURNAL))
+
+
 def _create(storage: Any, name: str, request: Request, report: Reporter) -> StudyRecord:
-    """The study in the storage, made and given its default trial if it is new; its record."""
+    """The study in the storage, made and given its default trial if it is new; its record.
+
+    A record is written once, by the command that makes the study, and last: a study that has one is complete.
+    """
     import optuna
 
     known = name in optuna.get_all_study_names(storage)
-    old = read_record(optuna.load_study(study_name=name, storage=storage)) if known else None
+    old = _read_record(storage, name) if known else None
     record = _record(request, old)
     if old is not None:
         check_same(name, old, record)
     space = record.tuning_space()
-    require(bool(space.parameters), "nothing is left to tune: every setting of the tuning space is fixed")
+    check_drawable(space, record.fixed)
     values, outside = default_parameters(space, record.fixed, record.search_only)
     settings, retraining = trial_settings(space, record.fixed, values, record.search_only)
     if retraining is not None:
         TrainingPlan.from_settings(retraining)
     _check_data(settings)
-    study = optuna.create_study(study_name=name, storage=storage, directions=record.directions, load_if_exists=True)
-    study.set_user_attr(ATTRIBUTE, record.model_dump(mode="json"))
     if old is None:
-        study.enqueue_trial(values, skip_if_exists=True)
-        dropped = _dropped(record)
-        if dropped:
-            report.line(f"fixed, so not tuned: {', '.join(dropped)}")
-        if outside:
-            report.line(f"defaults outside the tuning space, so trial 0 takes the nearest inside: {', '.join(outside)}")
-    else:
-        report.line(f"going on with study {name}: {len(study.get_trials(deepcopy=False))} trials so far")
+        try:
+            study = optuna.create_study(study_name=name, storage=storage, directions=record.directions)
+        except optuna.exceptions.DuplicatedStudyError:  # another command made it a moment ago
+            old = _read_record(storage, name)
+            check_same(name, old, _record(request, old))
+    if old is not None:
+        count = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
+        report.line(f"going on with study {name}: {count} trials so far")
+        return old
+    study.enqueue_trial(values)
+    study.set_user_attr(ATTRIBUTE, record.model_dump(mode="json"))
+    dropped = read_space(record.space, "tuning space").without(record.fixed, record.search_only)[1]
+    if dropped:
+        report.line(f"fixed, so not tuned: {', '.join(dropped)}")
+    if outside:
+        report.line(f"defaults outside the tuning space, so trial 0 takes the nearest inside: {', '.join(outside)}")
     return record
 
 
-def _dropped(record: StudyRecord) -> list[str]:
-    """Names of the space's parameters that are fixed."""
-    from exitnas.tuning.space import read_space
+def _read_record(storage: Any, name: str) -> StudyRecord:
+    """The record of a study; waits a moment for a command that is just making it."""
+    import optuna
 
-    return read_space(record.space, "tuning space").without(record.fixed, record.search_only)[1]
+    study = optuna.load_study(study_name=name, storage=storage)
+    for _ in range(50):
+        if ATTRIBUTE in study.user_attrs or study.get_trials(deepcopy=False)[1:]:
+            break
+        sleep(0.1)
+    return read_record(study)
 
 
 def _record(request: Request, old: StudyRecord | None) -> StudyRecord:
@@ -156,7 +192,9 @@ def _record(request: Request, old: StudyRecord | None) -> StudyRecord:
     only = old.search_only if old and request.search_only is None else bool(request.search_only)
     goals = request.goals or (old.goals if old else ("avg",))
     require(len(set(goals)) == len(goals), f"--goal {' --goal '.join(goals)}: the same goal twice")
-    return StudyRecord(task=task, goals=goals, search_only=only, space=space, fixed=fixed)
+    seed = request.seed if request.seed is not None else old.seed if old else 42
+    pruner = request.pruner or (old.pruner if old else "median")
+    return StudyRecord(task=task, goals=goals, search_only=only, space=space, fixed=fixed, seed=seed, pruner=pruner)
 
 
 def _check_data(settings: Any) -> None:
@@ -183,8 +221,7 @@ class _Teller:
         self._ended: list[Outcome] = []
 
     def __call__(self, outcome: Outcome) -> None:
-        killed = (outcome.reason or "").startswith("killed")
-        if not killed:
+        if not outcome.killed:
             self._ended.append(outcome)
         of = f" ({len(self._ended)}/{self._trials})" if self._trials else ""
         told = values_line(self._record, outcome.values) if outcome.values else outcome.reason

@@ -103,6 +103,7 @@ def goal_value(goal: str, value: float) -> str:
 
 def _trial(trial: Any, record: StudyRecord) -> dict[str, Any]:
     told = asdict(outcome(trial))
+    told.pop("killed")  # the reason says it
     history = trial.system_attrs.get("retry_history", [])
     values = told.pop("values")
     return {

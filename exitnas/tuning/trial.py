@@ -1,6 +1,7 @@
 """One trial: a search and, unless only searching, the retraining of what it found, in run directories of their own."""
 
 import traceback
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,7 +31,8 @@ QUARTERS = 4
 class WatchedRun(Run):
     """A run that reports its scores on dev to an Optuna trial and stops when the pruner says so.
 
-    Steps 1 to 4 are the quarters of the search, 5 to 8 those of retraining.
+    Steps 1 to 4 are the quarters of the search, 5 to 8 those of retraining. The first report of a trial is not judged:
+    rates are still rising, and with them the scores.
     """
 
     def watch(self, trial: Any, key: str, epochs: int, before: int, last_stage: str | None = None) -> "WatchedRun":
@@ -60,9 +62,10 @@ class WatchedRun(Run):
         quarter = min(QUARTERS, QUARTERS * int(values["epoch"]) // self._epochs)
         if quarter <= self._told:
             return
+        first = self._told == self._before == 0
         self._told = quarter
         self._trial.report(values[self._key], self._before + quarter)
-        if self._trial.should_prune():
+        if not first and self._trial.should_prune():
             raise TrialPruned(f"{self._key} {values[self._key]:.4f} at step {self._before + quarter}")
 
 
@@ -88,11 +91,19 @@ def run_trial(trial: Any, record: StudyRecord, folder: Path) -> tuple[float, ...
 
     Raises:
         TrialPruned: it was stopped early.
+        ExitnasError: its directory is there already: another study's, whose files stay as they are.
         Exception: whatever stopped it; the reason stays with the trial and in `failure.txt`.
     """
     began = perf_counter()
     path = folder / "trials" / f"{trial.number:04d}"
     trial.set_user_attr("worker", worker_id())
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        taken = isinstance(error, FileExistsError)
+        reason = f"{path}: {'is there already; give the study a folder of its own' if taken else error.strerror}"
+        trial.set_user_attr("reason", reason)
+        raise ExitnasError(reason) from None
     trial.set_user_attr("run", str(path))
     report: dict[str, Any] = {"trial": trial.number}
     try:
@@ -132,10 +143,13 @@ def _run(trial: Any, record: StudyRecord, path: Path, values: dict[str, Any]) ->
     if retraining is not None:
         run = _watched(path / "retrain", trial, record, retraining, QUARTERS)
         retrained = retrain(retraining, genotype, run, log)
-    goals = [GOALS.get(goal) for goal in record.goals]
     labels, tokens = _shape(found) if "latency" in record.goals else (2, 1)
     result = Result(searched, retrained, genotype, labels, tokens)
-    return tuple(goal.measure(result) for goal in goals)
+    found_values = {goal: GOALS.create(goal).measure(result) for goal in record.goals}
+    for goal, value in found_values.items():
+        if not isfinite(value):
+            raise ExitnasError(f"goal {goal} is {value}: training diverged; such settings are none to choose")
+    return tuple(found_values.values())
 
 
 def _watched(path: Path, trial: Any, record: StudyRecord, settings: TrainingSettings, before: int) -> WatchedRun:

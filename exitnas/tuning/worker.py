@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,15 @@ class Job:
         storage: address of the storage, password included: it travels by pipe, never by command line.
         name: of the study.
         folder: of the study, for the trials' runs.
-        seed: of the sampler.
         heartbeat: seconds, see `exitnas.tuning.storage.opened`.
+        place: per phase, where data and device are on this machine, in place of what the study's record has.
     """
 
     storage: str
     name: str
     folder: str
-    pruner: str
-    seed: int
     heartbeat: int
+    place: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Outcome:
     Attributes:
         state: `complete`, `pruned` or `failed`.
         values: one per goal, of a complete trial.
+        killed: its worker was stopped from outside, so the settings are not to blame.
     """
 
     number: int
@@ -54,22 +54,25 @@ class Outcome:
     parameters: dict[str, Any]
     reason: str | None
     seconds: float
+    killed: bool
 
 
 @contextmanager
 def joined(job: Job) -> Iterator[tuple[Any, Any, StudyRecord]]:
-    """The study as a worker has it, the storage, and the study's record."""
+    """The study as a worker has it, the storage, and the study's record for this machine.
+
+    Raises:
+        ExitnasError: the storage failed, here or inside the `with`; one line without the password.
+    """
     import optuna
 
     from exitnas.tuning.sampling import NumberedTPE, make_pruner
 
     address = Address(job.storage)
-    with opened(address, job.heartbeat) as storage:
-        with understood(address):
-            study = optuna.load_study(
-                study_name=job.name, storage=storage, sampler=NumberedTPE(job.seed), pruner=make_pruner(job.pruner)
-            )
-            record = read_record(study)
+    with opened(address, job.heartbeat) as storage, understood(address):
+        study = optuna.load_study(study_name=job.name, storage=storage)
+        record = read_record(study).at(job.place)
+        study.sampler, study.pruner = NumberedTPE(record.seed), make_pruner(record.pruner)
         yield study, storage, record
 
 
@@ -91,8 +94,7 @@ def one_trial(study: Any, record: StudyRecord, job: Job, on_start: Any = None) -
         return run_trial(trial, record, Path(job.folder))
 
     try:
-        with understood(Address(job.storage)):
-            study.optimize(objective, n_trials=1, catch=(Exception,))
+        study.optimize(objective, n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
         if started:
             retry(study, study.get_trials()[started[0]], limit=None)
@@ -105,11 +107,11 @@ def outcome(trial: Any) -> Outcome:
     state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(
         trial.state.name, trial.state.name.lower()
     )
-    reason = trial.user_attrs.get("reason")
+    reason, killed = trial.user_attrs.get("reason"), bool(trial.user_attrs.get("killed"))
     if state == "failed" and reason is None:
-        reason = "killed: its worker gave no sign of life"
+        reason, killed = "killed: its worker gave no sign of life", True
     values = list(trial.values) if state == "complete" else None
-    return Outcome(trial.number, state, values, trial.params, reason, trial.user_attrs.get("seconds", 0.0))
+    return Outcome(trial.number, state, values, trial.params, reason, trial.user_attrs.get("seconds", 0.0), killed)
 
 
 def main() -> None:

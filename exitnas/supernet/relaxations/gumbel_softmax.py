@@ -12,6 +12,9 @@ class GumbelSoftmax(Relaxation):
     The largest entry of alpha + noise is candidate i with probability softmax(alpha)_i, whatever the temperature (Jang
     et al. 2017, eq. 1-2): that is what evaluation weighs by and what is recorded. The temperature only says how close
     to one single candidate a step's weights are.
+
+    Every forward pass in training draws its own noise: once per micro-batch with `--accumulate`, and in every process
+    of a launch by its own. So here, unlike with the other relaxations, their number changes what is learned.
     """
 
     def weights(self, alpha: Tensor, temperature: float) -> Tensor:

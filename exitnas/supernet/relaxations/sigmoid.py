@@ -1,6 +1,7 @@
 """Every candidate's own sigmoid."""
 
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from exitnas.supernet.relaxations.base import Relaxation
 
@@ -17,6 +18,8 @@ class Sigmoid(Relaxation):
         return (alpha / temperature).sigmoid()
 
     def probabilities(self, alpha: Tensor, temperature: float) -> Tensor:
-        """The sigmoids over their sum: each candidate's share."""
-        weights = self.weights(alpha, temperature)
-        return weights / weights.sum(-1, keepdim=True)
+        """The sigmoids over their sum: each candidate's share.
+
+        By their logarithms, in fp64: in fp32 a sigmoid of -150 is 0, and nothing can be divided by a sum of zeros.
+        """
+        return logsigmoid(alpha.double() / temperature).softmax(-1).to(alpha.dtype)
