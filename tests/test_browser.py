@@ -86,6 +86,8 @@ def agrees(browser: Any, run: dict[str, Any], policy: str, index: int) -> None:
     assert float(shown(browser, "macs")) == pytest.approx(macs, abs=0.051)
     texts = browser.find_elements("css selector", ".tradeoff .histogram .count")
     assert [int(text.text) for text in texts] == counts
+    told = ", ".join(f"layer {layer}: {count}" for layer, count in enumerate(counts, start=1))
+    assert find(browser, ".tradeoff .histogram").get_attribute("aria-label").endswith(f"each layer: {told}")
 
 
 def test_the_slider_shows_the_setting_it_stands_at(browser, page):
@@ -104,7 +106,9 @@ def test_the_slider_shows_the_setting_it_stands_at(browser, page):
     agrees(browser, run, run["policy"], 0)
     slider.send_keys(Keys.ARROW_RIGHT)
     agrees(browser, run, run["policy"], 1)
-    assert run["curves"][run["policy"]][1][4] in slider.get_attribute("aria-valuetext")
+    score, layers, speedup, _, setting, _ = run["curves"][run["policy"]][1]
+    told = f"{setting}, score {100 * score:.1f} %, speed-up {speedup:.2f}, {layers:.2f} of 3 layers"
+    assert slider.get_attribute("aria-valuetext") == told
     assert run["curves"][run["policy"]][0] != run["curves"][run["policy"]][last]
 
 

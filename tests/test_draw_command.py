@@ -156,9 +156,11 @@ def test_a_task_that_is_not_there_counts_as_two_classes(cli: Any, tmp_path: Path
         (["G", "--layer", "all", "--layer", "2"], "expected numbers of layers"),
         (["G", "--layer", "9" * 9000], "expected 1 to 6"),
         (["G", "--columns", "0", "-o", "x.svg"], "--columns"),
+        (["G", "--columns", "9" * 400, "-o", "x.svg"], "--columns"),
         (["G", "--columns", "2"], "--columns is for pictures; name the picture with -o"),
         (["G", "--title", "t"], "--title is for pictures"),
         (["G", "--tokens", "0"], "--tokens"),
+        (["G", "--tokens", "9" * 400], "--tokens"),
         (["G", "gone.json"], "gone.json: no such genotype"),
     ],
 )
@@ -174,3 +176,10 @@ def test_refused(
 def test_an_unreadable_genotype_is_one_line(error_line: Any, files: list[Path]) -> None:
     files[1].write_text('{"layers": 2}')
     assert error_line("draw", files[0], files[1], code=1).startswith(f"{files[1]}: ")
+
+
+@pytest.mark.parametrize("size", ["width", "hidden_size"])
+def test_sizes_beyond_reason_are_one_line(error_line: Any, files: list[Path], size: str) -> None:
+    values = json.loads(files[0].read_text())
+    files[0].write_text(json.dumps({**values, size: 10**400}))
+    assert f"{size}: input should be less than or equal to 1000000" in error_line("draw", files[0], code=1)

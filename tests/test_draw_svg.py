@@ -8,7 +8,6 @@ from random_genotype import random_genotype
 from exitnas.drawing.cell import arrange_cell
 from exitnas.drawing.graph import genotype_graph
 from exitnas.drawing.layout import arrange
-from exitnas.drawing.render import svg_text
 from exitnas.drawing.sheet import PAPER
 from exitnas.drawing.svg import svg_of
 from exitnas.supernet.space import load_space
@@ -23,7 +22,7 @@ def groups(text: str, kind: str) -> dict[str, ET.Element]:
 @pytest.mark.parametrize("layers", [1, 6, 12, 24])
 def test_nodes_edges_texts_and_hints_of_a_genotype(layers: int) -> None:
     genotype = random_genotype(layers)
-    graph, text = genotype_graph(genotype), svg_text(genotype, columns=1, title="Mine <&>")
+    graph, text = genotype_graph(genotype), svg_of(arrange(genotype, "Mine <&>", columns=1))
     nodes, edges = groups(text, "node"), groups(text, "edge")
     assert set(graph) <= set(nodes)
     assert set(edges) == {f"{tail}->{head}" for tail, head in graph.edges}
@@ -39,7 +38,7 @@ def test_nodes_edges_texts_and_hints_of_a_genotype(layers: int) -> None:
 
 
 def test_everything_is_inside_the_frame_on_a_background_of_its_own() -> None:
-    root = ET.fromstring(svg_text(random_genotype(12)))
+    root = ET.fromstring(svg_of(arrange(random_genotype(12))))
     assert root.attrib["viewBox"] == f"0 0 {root.attrib['width']} {root.attrib['height']}"
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     background = next(iter(root.iter(f"{SVG}rect")))
@@ -51,7 +50,7 @@ def test_everything_is_inside_the_frame_on_a_background_of_its_own() -> None:
 
 
 def test_several_can_stand_in_one_page_and_nothing_is_loaded() -> None:
-    text = svg_text(random_genotype(3), layers=[2], tokens=9, classes=5)
+    text = svg_of(arrange(random_genotype(3), layers=[2], tokens=9, classes=5))
     root = ET.fromstring(text)
     assert {name for element in root.iter() for name in element.attrib} & {"id", "href", "style"} == set()
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
@@ -63,7 +62,7 @@ def test_several_can_stand_in_one_page_and_nothing_is_loaded() -> None:
 
 def test_hostile_text_is_text() -> None:
     title = "<script>alert('x')</script> \"q\" \x00\ud800\x1b\n end"
-    root = ET.fromstring(svg_text(random_genotype(1), title=title))
+    root = ET.fromstring(svg_of(arrange(random_genotype(1), title)))
     shown = "<script>alert('x')</script> \"q\" \ufffd\ufffd\ufffd  end"
     assert root.findtext(f"{SVG}title") == shown
     assert shown in [element.text for element in root.iter(f"{SVG}text")]

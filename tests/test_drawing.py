@@ -10,36 +10,11 @@ from exitnas.drawing.graph import genotype_graph
 from exitnas.drawing.layout import arrange
 from exitnas.drawing.sheet import STYLES
 from exitnas.drawing.source import dot_source
-from exitnas.exits.genotype import ExitGenotype, Genotype, Origin
-from exitnas.exits.operations import EDGES
+from exitnas.exits.genotype import Genotype, Origin
 from exitnas.supernet.space import load_space
+from tests.drawn_genotype import make
 
 PATH = ["activation_in", "encoder_1", "sum", "pooling", "activation_out", "classifier"]
-
-
-def make(layers: int = 3, searched: bool = True, backbone: str = "bert <base> & co") -> Genotype:
-    """Layer 1: two operations; layer 2: a searched null; layer 3: a repaired edge; then again."""
-    encoders = [("conv_1", "mha_4"), ("skip", "null"), ("null", "conv_5")]
-    exits = tuple(
-        ExitGenotype(
-            activation_in="leaky_relu",
-            encoder=encoders[layer % 3],
-            pooling="sa",
-            activation_out="null",
-            repaired="encoder_2" if layer % 3 == 2 else None,
-        )
-        for layer in range(layers)
-    )
-    probabilities = tuple({e: {x.operation(e): 0.625, "gelu": 0.375} for e in EDGES} for x in exits)
-    return Genotype(
-        backbone=backbone,
-        layers=layers,
-        hidden_size=768,
-        width=32,
-        exits=exits,
-        probabilities=probabilities if searched else None,
-        origin=Origin(task="rte", space="leco", seed=3),
-    )
 
 
 def test_graph_of_one_exit_is_the_equation_of_the_exit() -> None:

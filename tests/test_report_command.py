@@ -16,7 +16,7 @@ from exitnas.settings import RetrainSettings, SearchSettings
 from exitnas.supernet.space import load_space
 from exitnas.training.runs import Run
 from exitnas.training.truncated import train_truncated
-from tests.report_page import Page, report_html
+from tests.report_page import Page, make_run, report_html
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def settings_of(cli, monkeypatch) -> Callable[[str], Any]:
     monkeypatch.setattr("exitnas.training.truncated.train_truncated", stop)
 
     def run(line: str) -> Any:
-        program, *words = shlex.split(line)
+        program, *words = shlex.split(line.replace("torchrun --nproc_per_node 3 -m exitnas ", "exitnas "))
         assert program == "exitnas"
         cli(*words, code=1)
         return caught.pop()
@@ -94,6 +94,22 @@ def test_the_printed_retraining_has_the_same_settings(values, world, report_of, 
     world.genotype().save(run.path / "genotype.json")
     monkeypatch.chdir(tmp_path)
     assert settings_of(printed_command(report_of(run.path))) == settings
+
+
+@pytest.mark.parametrize(("kind", "processes"), [("search", 1), ("search", 3), ("retrain", 3)])
+def test_a_run_of_several_processes_is_started_in_as_many(
+    kind, processes, world, report_of, settings_of, tmp_path, monkeypatch
+):
+    settings = world.search() if kind == "search" else world.retrain()
+    values = settings.model_dump(mode="json")
+    run = make_run(tmp_path / "run", kind, processes=processes, **values)
+    world.genotype().save(run / "genotype.json")
+    page = report_of(run)
+    line = printed_command(page)
+    assert line.startswith(f"{'torchrun --nproc_per_node 3 -m ' if processes == 3 else ''}exitnas {kind} ")
+    assert ("<dt>processes</dt><dd>3</dd>" in page) == (processes == 3)
+    monkeypatch.chdir(tmp_path)
+    assert settings_of(line) == settings
 
 
 def test_the_printed_recipe_is_the_recipe(world, report_of, settings_of, tmp_path, monkeypatch):

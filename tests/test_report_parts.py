@@ -1,24 +1,19 @@
 """The parts of the report that need no model: reading runs, geometry, tables."""
 
 import json
-from pathlib import Path
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from exitnas.errors import UsageError
 from exitnas.files import write_json
+from exitnas.inference.tradeoff import Point
 from exitnas.reporting.report import charts, comparison, grids, panels
-from exitnas.reporting.report.collect import find_runs, read_run, short_names
-from exitnas.reporting.report.evaluation import SHOWN_CHARACTERS, shortened
-
-
-def make_run(folder: Path, command: str = "retrain", lines: int = 2, **settings) -> Path:
-    """A run directory with settings and a history, not finished."""
-    settings = {"task": "rte", "epochs": 4, "seed": 42, **settings}
-    write_json(folder / "config.json", {"command": command, "settings": settings, "data": {}, "versions": {}})
-    history = [{"seed": 42, "epoch": n, "exits": [0.5, 0.5 + n / 10], "avg": 0.5 + n / 20} for n in range(1, lines + 1)]
-    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
-    return folder
+from exitnas.reporting.report.collect import read_run
+from exitnas.reporting.report.evaluation import SHOWN_CHARACTERS, setting, shortened
+from exitnas.reporting.report.tradeoffs import why_other_numbers
+from tests.report_page import make_run
 
 
 @pytest.mark.parametrize(
@@ -85,34 +80,6 @@ def test_texts_are_cut_and_put_on_one_line():
     assert long.endswith("x…")
 
 
-def test_runs_are_found_behind_folders_and_models(tmp_path):
-    run = make_run(tmp_path / "trial" / "retrain")
-    search = make_run(tmp_path / "trial" / "search", "search")
-    (run / "model").mkdir()
-    (run / "model" / "config.json").write_text("{}")
-    (run / "model" / "model.safetensors").write_bytes(b"")
-    for number in (10, 2):
-        make_run(tmp_path / "cut" / f"layers-{number}")
-    assert find_runs([run, run / "model", tmp_path / "trial"]) == [run, search]
-    assert find_runs([tmp_path / "trial"]) == [search, run]
-    assert [path.name for path in find_runs([tmp_path / "cut"])] == ["layers-2", "layers-10"]
-
-
-def test_folders_that_are_no_runs_are_refused(tmp_path):
-    encoder = tmp_path / "encoder"
-    encoder.mkdir()
-    (encoder / "config.json").write_text('{"model_type": "bert"}')
-    (tmp_path / "file").write_text("")
-    for path, words in ((encoder, "is not a run"), (tmp_path / "file", "is a file"), (tmp_path / "no", "no such")):
-        with pytest.raises(UsageError, match=words):
-            find_runs([path])
-
-
-def test_names_are_as_long_as_it_takes_to_tell_runs_apart():
-    assert short_names([Path("/a/x/run"), Path("/a/y/run")]) == ["x/run", "y/run"]
-    assert short_names([Path("/a/x"), Path("/a/y")]) == ["x", "y"]
-
-
 def test_what_is_damaged_is_left_out_and_told(tmp_path):
     run = make_run(tmp_path / "run")
     with (run / "history.jsonl").open("a") as file:
@@ -122,9 +89,10 @@ def test_what_is_damaged_is_left_out_and_told(tmp_path):
     record = read_run(run, "run")
     assert [line["epoch"] for line in record.history] == [1, 2]
     assert record.genotype is None
-    assert not record.finished
+    assert record.finished
     assert [note.split()[0] for note in record.notes] == ["summary.json", "history.jsonl:", "genotype.json"]
-    assert panels.state(record).startswith("not finished: epoch 2 of 4, last written 2")
+    (run / "summary.json").unlink()
+    assert panels.state(read_run(run, "run")).startswith("not finished: epoch 2 of 4, last written 2")
 
 
 def test_a_run_without_any_line_yet(tmp_path):
@@ -168,3 +136,42 @@ def test_only_settings_that_differ_are_compared(tmp_path):
     runs = [make_run(tmp_path / "a", lr=0.1), make_run(tmp_path / "b", lr=0.2, lte=True)]
     records = [read_run(run, run.name) for run in runs]
     assert comparison.differing_settings(records) == [("lr", ["0.1", "0.2"]), ("lte", ["–", "True"])]
+
+
+def test_training_is_compared_within_a_task_and_a_supernet_is_called_one(tmp_path):
+    named = {"a": {"command": "search"}, "b": {}, "c": {"task": "mrpc"}, "d": {"lines": 1}, "e": {"task": "mrpc"}}
+    records = [read_run(make_run(tmp_path / name, **given), name) for name, given in named.items()]
+    rte, mrpc = comparison.training_charts(records)
+    assert [drawn.line.label for drawn in rte.lines] == ["a (supernet)", "b"]
+    assert [drawn.line.label for drawn in mrpc.lines] == ["c", "e"]
+    assert (rte.title, mrpc.title) == ("AVG on dev over epochs, rte", "AVG on dev over epochs, mrpc")
+    assert comparison.training_charts(records[1:3]) == []
+
+
+def test_a_setting_is_shown_with_the_digits_it_takes():
+    point = Point("entropy", {"threshold": 0.6914772987365723}, 0.5, 1.5, 1.3, None, [1, 1])
+    assert setting(point) == "threshold=0.691477299"
+    assert setting(replace(point, policy="patience", parameters={"patience": 2})) == "patience=2"
+
+
+def test_numbers_of_another_pass_are_explained(tmp_path):
+    record = read_run(make_run(tmp_path / "run", precision="bf16"), "run")
+    found: Any = SimpleNamespace(split="test", precision="fp32")
+    bf16 = "Scores in the table of exits above are run in bf16; here they are run in fp32."
+    assert why_other_numbers(record, found) == bf16
+    found.precision = "bf16"
+    assert why_other_numbers(record, found) == ""
+    found.precision = "fp32"
+    summary = {"seeds": [{"test": {"exits": [0.5, 0.5]}}] * 3}
+    assert "means over 3 seeds, run in bf16; here" in why_other_numbers(replace(record, summary=summary), found)
+
+
+def test_the_number_of_tokens_is_told_where_it_is_recorded(tmp_path):
+    record = read_run(make_run(tmp_path / "run"), "run")
+    assert panels.counted(record) == "at the mean length of the training rows"
+    assert panels.counted(replace(record, summary={"tokens": 66})).endswith("training rows, 66 tokens")
+
+
+def test_a_chart_of_values_that_differ_by_rounding_has_ticks():
+    for values in ([0.0, 5e-324], [50.0, 50.0 + 1e-14], [1e20, -1e20]):
+        assert charts.chart([charts.Line("a", list(enumerate(values)))], "t", "x", "y").y_ticks

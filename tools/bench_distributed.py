@@ -22,6 +22,7 @@ from typing import Any
 import click
 import torch
 
+from exitnas.cli import options
 from exitnas.distributed import begin, is_main, processes
 from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Origin
@@ -189,8 +190,8 @@ def bench(processes_: int, threads: int, steps: int, output: str | None, **setti
 @click.command()
 @click.option("--task", default="rte", show_default=True)
 @click.option("--backbone", default="minilm-l6", show_default=True)
-@click.option("--data-dir")
-@click.option("--limit-train", type=int)
+@options.data_dir
+@options.limit_train
 @click.option("--batch-size", type=int, default=32, show_default=True)
 @click.option("--precision", default="fp32", show_default=True)
 @click.option("--device", default="cpu", show_default=True)

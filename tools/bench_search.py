@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
+from exitnas.cli import options
 from exitnas.errors import ExitnasError
 from exitnas.exits.operations import EDGES
 from exitnas.files import write_json
@@ -136,10 +137,10 @@ def bench(rounds: int, output: str | None, **values: Any) -> None:
 @click.command()
 @click.option("--task", default="rte", show_default=True)
 @click.option("--backbone", default="minilm-l6", show_default=True)
-@click.option("--data-dir")
-@click.option("--limit-train", type=int, default=None, help="Rows of the epoch.  [all]")
+@options.data_dir
+@options.limit_train
 @click.option("--rounds", type=int, default=3, show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@options.device
 @click.option("--output", help="JSON file to write.")
 def main(**values: Any) -> None:
     """Print the median seconds of the three epochs and their ratios."""

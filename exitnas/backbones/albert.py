@@ -17,7 +17,6 @@ class AlbertBackbone(BertBackbone):
 
     family = "albert"
     encoder_class = AlbertModel
-    lean = False
 
     def stack(self) -> nn.ModuleList:
         """One entry per group of layers, not per layer."""

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
@@ -42,14 +41,9 @@ class BertBackbone(Backbone):
         return self.encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
 
     def prepare(self, hidden: Tensor, mask: Tensor) -> Context:
-        context = attention_context(self.config, hidden, mask)
-        gathered = gather(self.stack()) if self.lean else None
-        if gathered is not None:
-            context.shared["lean"] = gathered
-        return context
+        return attention_context(self.config, hidden, mask)
 
     def layer(self, index: int, hidden: Tensor, context: Context) -> Tensor:
-        attention, gathered = context.per_sample.get("attention"), context.shared.get("lean")
-        if gathered is None or torch.is_grad_enabled():
-            return self.encoder.encoder.layer[index](hidden, attention)
-        return lean_layer(gathered[index], hidden, attention)
+        block, attention = self.encoder.encoder.layer[index], context.per_sample.get("attention")
+        gathered = gather(block) if self.lean else None
+        return block(hidden, attention) if gathered is None else lean_layer(gathered, hidden, attention)

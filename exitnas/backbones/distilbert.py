@@ -14,7 +14,6 @@ class DistilBertBackbone(BertBackbone):
 
     family = "distilbert"
     encoder_class = DistilBertModel
-    lean = False
     encoder_options: ClassVar[dict[str, Any]] = {}
 
     def stack(self) -> nn.ModuleList:

@@ -1,11 +1,10 @@
 """BERT layers without what the stock classes do around them: the same operations on the same weights, in order.
 
 At batch 1 a small model's layer takes as long as it has things to do, not as it has numbers to multiply. Here it is
-twelve operations on weights gathered once per batch, with sums and activations written over what is not needed again:
+twelve operations on weights gathered beforehand, with sums and activations written over what is not needed again:
 about a tenth less time than the stock layer, bit for bit the same result.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -32,38 +31,32 @@ class LeanLayer(NamedTuple):
     activation: Any
 
 
-def gather(blocks: Iterable[Any]) -> list[LeanLayer] | None:
-    """What `lean_layer` needs of every layer; None where it would not give what the layers give.
+def gather(block: Any) -> LeanLayer | None:
+    """What `lean_layer` needs of a layer; None where it would not give what the layer gives.
 
     It serves inference: no gradient, no dropout, SDPA, no chunks, nothing hooked onto or put in place of any part.
-    Asked before every batch, so things are looked up where `nn.Module` keeps them.
+    Asked before every layer, so things are looked up where `nn.Module` keeps them.
 
     Args:
-        blocks: `BertLayer`s, or RoBERTa's, XLM-RoBERTa's or ELECTRA's, which are alike.
+        block: a `BertLayer`, or one of RoBERTa's, XLM-RoBERTa's or ELECTRA's, which are alike.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or not _plain(block):
         return None
-    found = []
-    for block in blocks:
-        if not _plain(block):
-            return None
-        modules = block._modules
-        attention, outer = modules["attention"]._modules, modules["output"]._modules
-        attend, attended = attention["self"], attention["output"]._modules
-        inner, projections = modules["intermediate"], attend._modules
-        query, key, value = (projections[name] for name in ("query", "key", "value"))
-        linears = (query, key, value, attended["dense"], inner._modules["dense"], outer["dense"])
-        norms = (attended["LayerNorm"], outer["LayerNorm"])
-        kinds = [nn.Linear] * len(linears) + [nn.LayerNorm] * len(norms)
-        if any(type(part) is not kind for part, kind in zip((*linears, *norms), kinds, strict=True)):
-            return None
-        if any(_hooked(vars(part)) for part in (*linears, *norms)):
-            return None
-        weights: list[Any] = [(own["weight"], own["bias"]) for own in (part._parameters for part in linears)]
-        scales: list[Any] = [(part._parameters["weight"], part._parameters["bias"], part.eps) for part in norms]
-        numbers = attend.attention_head_size, attend.scaling
-        found.append(LeanLayer._make((*weights, *scales, *numbers, inner.intermediate_act_fn)))
-    return found
+    modules = block._modules
+    attention, outer = modules["attention"]._modules, modules["output"]._modules
+    attend, attended = attention["self"], attention["output"]._modules
+    inner, projections = modules["intermediate"], attend._modules
+    query, key, value = (projections[name] for name in ("query", "key", "value"))
+    linears = (query, key, value, attended["dense"], inner._modules["dense"], outer["dense"])
+    norms = (attended["LayerNorm"], outer["LayerNorm"])
+    if any(type(part) is not nn.Linear for part in linears) or any(type(part) is not nn.LayerNorm for part in norms):
+        return None
+    if any(_hooked(vars(part)) for part in (*linears, *norms)):
+        return None
+    weights: list[Any] = [(own["weight"], own["bias"]) for own in (part._parameters for part in linears)]
+    scales: list[Any] = [(part._parameters["weight"], part._parameters["bias"], part.eps) for part in norms]
+    numbers = attend.attention_head_size, attend.scaling
+    return LeanLayer._make((*weights, *scales, *numbers, inner.intermediate_act_fn))
 
 
 def lean_layer(layer: LeanLayer, hidden: Tensor, attention: Tensor | None) -> Tensor:

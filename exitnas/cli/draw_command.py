@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option("--space", metavar="NAME|FILE.yaml", help="Draw the search cell of a space instead.")
 @click.option("--output", "-o", metavar="FILE", help="Picture to write: .svg, .png, .pdf or .dot; else print tables.")
 @click.option("--layer", "layers", multiple=True, metavar="N|all", help="Show this layer only; repeat.  [all]")
-@click.option("--columns", type=click.IntRange(min=1), metavar="N", help="Wrap the layers into N columns.  [to fit]")
-@click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="Count the MACs of a row of N tokens.  [128]")
+@click.option("--columns", type=click.IntRange(1, 1000), metavar="N", help="Wrap the layers into N columns.  [to fit]")
+@click.option("--tokens", type=click.IntRange(1, 1_000_000), metavar="N", help="Count MACs of rows of N tokens.  [128]")
 @click.option("--title", help="Title of the picture.")
 @options.as_json
 def command(genotypes: tuple[str, ...], space: str | None, as_json: bool, **values: Any) -> None:

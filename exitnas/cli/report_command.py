@@ -40,8 +40,8 @@ def command(
     """Write one HTML file that shows RUNs: to look at, compare and send around.
 
     A RUN is what `exitnas search`, `retrain` or `baseline` wrote, finished, still going or killed; or a folder of such
-    runs. Trained models are run over their data once, for the trade-off curves of all exit policies and the inputs
-    that left first and last. The file needs no network and reads without JavaScript.
+    runs, or a study of `exitnas tune`. Trained models are run over their data once, for the trade-off curves of all
+    exit policies and the inputs that left first and last. The file needs no network and reads without JavaScript.
 
     Examples:
 

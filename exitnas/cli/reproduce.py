@@ -9,7 +9,9 @@ import click
 from exitnas.cli.genotypes import recorded
 from exitnas.errors import ExitnasError
 from exitnas.reporting.report.collect import RunRecord
-from exitnas.settings import RetrainSettings, TrainingSettings, make_settings
+from exitnas.reporting.report.panels import processes
+from exitnas.schema import parse
+from exitnas.settings import RetrainSettings, SearchSettings, TrainingSettings, make_settings
 
 _OPTIONS = ("objective_options", "weighting_options", "gradient_options")
 
@@ -17,21 +19,32 @@ _OPTIONS = ("objective_options", "weighting_options", "gradient_options")
 def command_line(record: RunRecord) -> tuple[str, list[str]]:
     """The command with the flags that differ from what it would take by itself, quoted for a shell.
 
-    Where a setting has no flag, the command takes all of them from the run by `--config`.
+    Where a setting has no flag, the command takes all of them from the run by `--config`. A run of several processes is
+    started in as many.
 
     Returns:
-        The command, and what a reader must know of it besides; an empty command when nothing is known of the run.
+        The command, and what a reader must know of it besides; an empty command when nothing is known of the run, or
+        its settings cannot be read.
     """
-    if record.kind == "search":
-        return _search(record)
-    if record.kind in ("retrain", "baseline") and record.genotype is not None:
-        return _retrain(record)
-    return "", []
+    search = record.kind == "search"
+    if not search and (record.kind == "unknown" or record.genotype is None):
+        return "", []
+    given = {name: value for name, value in record.settings.items() if value is not None}
+    try:
+        parse(SearchSettings if search else RetrainSettings, given, "config.json: settings")
+    except ExitnasError as error:
+        return "", [f"no command makes it again: {error}"]
+    return _search(record) if search else _retrain(record)
+
+
+def _program(record: RunRecord) -> list[str]:
+    """How exitnas is started."""
+    count = processes(record)
+    return ["torchrun", "--nproc_per_node", str(count), "-m", "exitnas"] if count > 1 else ["exitnas"]
 
 
 def _search(record: RunRecord) -> tuple[str, list[str]]:
     from exitnas.cli.search_command import command
-    from exitnas.settings import SearchSettings
 
     values = dict(record.settings)
     try:
@@ -43,8 +56,8 @@ def _search(record: RunRecord) -> tuple[str, list[str]]:
     base |= {"task": None, "epochs": SearchSettings.model_fields["epochs"].default}
     flags, unsaid = _flags(command, values, base)
     if unsaid:
-        return shlex.join(["exitnas", "search", "--config", str(record.path)]), [_no_flag(unsaid)]
-    return shlex.join(["exitnas", "search", *flags]), []
+        return shlex.join([*_program(record), "search", "--config", str(record.path)]), [_no_flag(unsaid)]
+    return shlex.join([*_program(record), "search", *flags]), []
 
 
 def _retrain(record: RunRecord) -> tuple[str, list[str]]:
@@ -64,7 +77,7 @@ def _retrain(record: RunRecord) -> tuple[str, list[str]]:
     base |= {"task": own_defaults.get("task"), "recipe": None}
     if record.kind == "retrain":
         flags, unsaid = _flags(retrain, values, base)
-        words = ["exitnas", "retrain", str(record.path / "genotype.json")]
+        words = [*_program(record), "retrain", str(record.path / "genotype.json")]
         if unsaid:
             return shlex.join([*words, "--config", str(record.path)]), [_no_flag(unsaid)]
         return shlex.join([*words, *flags]), []
@@ -72,7 +85,8 @@ def _retrain(record: RunRecord) -> tuple[str, list[str]]:
         base[name] = values.get(name)
     flags, unsaid = _flags(baseline, values, base)
     exits = "GENOTYPE" if searched else str(genotype.origin.space)
-    words = ["exitnas", "baseline", "truncated", "--layers", str(values.get("layers")), "--exits", exits, *flags]
+    words = [*_program(record), "baseline", "truncated", "--layers", str(values.get("layers"))]
+    words += ["--exits", exits, *flags]
     notes = [_no_flag(unsaid)] if unsaid else []
     if searched:
         notes.append("GENOTYPE stands for the genotype of the whole encoder, whose first exits these are.")

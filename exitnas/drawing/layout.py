@@ -29,11 +29,15 @@ class Panel:
     Attributes:
         name: printed above it when it is not alone.
         classes: C of its task, for the parameters of the classifiers.
+        costs: `parameters` and `macs` of every exit where they are known; else they are counted.
+        counted: what known costs were counted for, in words that follow "of an exit".
     """
 
     genotype: Genotype
     name: str = ""
     classes: int = CLASSES
+    costs: Sequence[dict[str, int]] | None = None
+    counted: str = ""
 
 
 def arrange(
@@ -69,7 +73,7 @@ def arrange_panels(
         UsageError: a genotype has no such layer.
     """
     shown = [check_layers(layers, panel.genotype, panel.name) for panel in panels]
-    parts = [measure(p.genotype, chosen, tokens, p.classes) for p, chosen in zip(panels, shown, strict=True)]
+    parts = [measure(p.genotype, chosen, tokens, p.classes, p.costs) for p, chosen in zip(panels, shown, strict=True)]
     pitch = max(rows.pitch for rows in parts)
     parts = [Rows(r.graph, r.layers, r.columns, r.width, pitch, r.costs) for r in parts]
     heads = [[] if len(panels) == 1 else [shorten(p.name) or "genotype", subtitle(p.genotype)] for p in panels]
@@ -129,8 +133,8 @@ def _title(panels: Sequence[Panel]) -> str:
 def _cost_note(panels: Sequence[Panel], tokens: int) -> str:
     counts = sorted({panel.classes for panel in panels})
     classes = f"{' or '.join(map(str, counts))} class{'es' * (counts != [1])}"
-    plural = "s" * (tokens != 1)
-    return f"cost: parameters and multiply-accumulates (MACs) of an exit at {tokens} token{plural}, for {classes}"
+    counted = panels[0].counted or f"at {tokens} token{'s' * (tokens != 1)}, for {classes}"
+    return f"cost: parameters and multiply-accumulates (MACs) of an exit {counted}"
 
 
 def _per_column(rows: Rows, columns: int) -> int:

@@ -3,11 +3,11 @@
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitnas.drawing.layout import CLASSES, TOKENS, arrange
+from exitnas.drawing.layout import CLASSES, arrange
 from exitnas.drawing.plain import draw_with_matplotlib
 from exitnas.drawing.sheet import Sheet
 from exitnas.drawing.source import dot_source
@@ -46,23 +46,6 @@ def draw(genotype: Genotype, output: Path, *, title: str | None = None, classes:
     """
     picture_kind(output)
     return draw_sheet(arrange(genotype, title, classes=classes), output)
-
-
-def svg_text(
-    genotype: Genotype,
-    *,
-    title: str | None = None,
-    layers: Sequence[int] | None = None,
-    columns: int | None = None,
-    tokens: int = TOKENS,
-    classes: int = CLASSES,
-) -> str:
-    """The picture of `genotype` as SVG text to put inside an HTML page; arguments as of `layout.arrange`.
-
-    It has a background of its own, so that it can be read on a dark page, no ids that could meet others, and a
-    `viewBox` to scale it by.
-    """
-    return svg_of(arrange(genotype, title, layers=layers, columns=columns, tokens=tokens, classes=classes))
 
 
 def picture_kind(output: Path | str) -> str:

@@ -67,13 +67,18 @@ def check_layers(layers: Sequence[int] | None, genotype: Genotype, name: str = "
     return sorted(set(layers))
 
 
-def measure(genotype: Genotype, layers: list[int], tokens: int, classes: int) -> Rows:
-    """The rows of `layers`; MACs for one sample of `tokens` tokens and a task of `classes` classes."""
+def measure(
+    genotype: Genotype, layers: list[int], tokens: int, classes: int, known: Sequence[dict[str, int]] | None = None
+) -> Rows:
+    """The rows of `layers`, with the `known` costs of all exits.
+
+    Where they are not known: for one sample of `tokens` tokens and a task of `classes` classes.
+    """
     from exitnas.exits.exit import exit_costs
 
     whole = genotype_graph(genotype)
     graph = whole.subgraph([name for name, data in whole.nodes(data=True) if data["layer"] in layers])
-    costs = dict(enumerate(exit_costs(genotype, classes, tokens), start=1))
+    costs = dict(enumerate(known or exit_costs(genotype, classes, tokens), start=1))
     found: dict[str, tuple[float, float]] = {}
     edge = MARGIN
     for column in COLUMNS:

@@ -13,6 +13,8 @@ from exitnas.registry import Registry
 from exitnas.schema import Frozen, parse
 
 SCHEMA_VERSION: Literal[1] = 1
+MAX_SIZE = 1_000_000
+"""Largest hidden size or width taken."""
 SCHEMA_FILE = Path(__file__).with_name("genotype.schema.json")
 
 
@@ -91,9 +93,9 @@ class Genotype(Frozen):
     """Name of the encoder: an alias, a hub id or a folder."""
     layers: int = Field(ge=1)
     """Number of encoder layers; one exit each."""
-    hidden_size: int = Field(ge=1)
+    hidden_size: int = Field(ge=1, le=MAX_SIZE)
     """Hidden size D of the encoder."""
-    width: int | None = Field(ge=1)
+    width: int | None = Field(ge=1, le=MAX_SIZE)
     """Exit width d; null for exits without down-projection, which work at d = D."""
     exits: tuple[ExitGenotype, ...]
     """One exit per layer, first layer first."""

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from exitnas.errors import require
-from exitnas.policies.base import Policy, State, check_number
+from exitnas.policies.base import Policy, State, check_number, probabilities
 from exitnas.policies.thresholds import even_thresholds
 
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of softmax(logits), [..., C] -> [...]; finite for any gap between logits, infinite ones too."""
-    log_p = torch.log_softmax(logits.float(), dim=-1)
-    p = log_p.exp()
-    return -torch.where(p > 0, p * log_p, torch.zeros_like(p)).sum(dim=-1)
+    return torch.special.entr(probabilities(logits)).sum(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         "refined": [layer for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.refined],
         "warning": warning,
         "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
+        "tokens": round(setup.train.mean_length()),
     }
     run.write_summary(summary)
     return summary

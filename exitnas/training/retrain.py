@@ -40,7 +40,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
 
     Returns:
         The summary: `task, metric, split, exits, avg, best` (test, the mean over seeds), `std` of avg and best over
-        seeds, `seeds` with every seed's scores, `plan` of training, `policy` a recipe recommends, `costs` per exit,
+        seeds, `seeds` with every seed's scores, `plan` of training, `policy` a recipe recommends, `costs` per exit (MACs for a row of `tokens` tokens, the mean),
         `seconds`.
 
     Raises:
@@ -82,6 +82,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         **_over_seeds(results),
         "seeds": results,
         "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
+        "tokens": round(setup.train.mean_length()),
         "seconds": round(perf_counter() - began, 2),
     }
     if run.writes and (run.path / WEIGHTS_FILE).exists():

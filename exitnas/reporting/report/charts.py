@@ -101,7 +101,9 @@ def padded(values: Sequence[float], share: float) -> tuple[float, float]:
     """The range of `values` with some air on both sides; never empty."""
     fine = [value for value in values if isfinite(value)]
     low, high = (min(fine), max(fine)) if fine else (0.0, 1.0)
-    air = share * (high - low) or max(abs(high) * 0.05, 1e-3)
+    spread = high - low
+    # Values that differ by rounding alone are as good as one.
+    air = share * spread if spread > 1e-9 * max(abs(low), abs(high), 1.0) else max(abs(high) * 0.05, 1e-3)
     return low - air, high + air
 
 

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from exitnas.errors import ExitnasError, UsageError
+from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Genotype
-from exitnas.files import parse_json, read_json
+from exitnas.files import json_kind, parse_json, read_json
+from exitnas.reporting.report.find import RUN_FILES, short_names
+from exitnas.reporting.report.values import LARGEST, as_dict, numbers, within_reach
 
-#: Any of these in a folder makes it a run directory.
-RUN_FILES = ("config.json", "history.jsonl", "summary.json", "genotype.json")
 KINDS = {"search": "search", "retrain": "retraining", "baseline": "truncated baseline", "unknown": "run"}
 
 
@@ -24,7 +23,7 @@ class RunRecord:
         path: the directory.
         name: what the report calls it, different from all others in the report.
         kind: a key of `KINDS`.
-        finished: whether `summary.json` is there.
+        finished: whether `summary.json` is there, readable or not.
         config: `config.json`.
         history: lines of `history.jsonl`, each with `epoch` and `exits` (E scores on dev).
         summary: `summary.json`.
@@ -80,82 +79,6 @@ class RunRecord:
         return found
 
 
-def as_dict(value: Any) -> dict[str, Any]:
-    """`value` when it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def numbers(value: Any) -> list[float]:
-    """`value` when it is a list of finite numbers, else an empty one."""
-    if not isinstance(value, list):
-        return []
-    fine = all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in value)
-    return [float(one) for one in value] if fine else []
-
-
-def find_runs(paths: Sequence[Path | str]) -> list[Path]:
-    """The run directories behind the paths given, each once, in that order.
-
-    A path is a run directory, the `model/` of one, or a folder whose sub-folders are runs (a trial of a study, the
-    output of `exitnas baseline`).
-
-    Raises:
-        UsageError: a path is none of these.
-    """
-    found: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        for run in _behind(path):
-            found.setdefault(run.resolve(), run)
-    return list(found.values())
-
-
-def _behind(path: Path) -> list[Path]:
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "no such folder"
-        raise UsageError(f"{path}: {what}; expected a run directory of `exitnas search` or `exitnas retrain`")
-    if _is_run(path):
-        return [path]
-    if (path / "model.safetensors").is_file() and _is_run(path.resolve().parent):
-        return [path.resolve().parent]
-    inside = sorted((one for one in path.iterdir() if one.is_dir() and _is_run(one)), key=_natural)
-    if not inside:
-        raise UsageError(
-            f"{path}: is not a run directory (none of {', '.join(RUN_FILES)} of a run in it); "
-            "give the output of `exitnas search`, `exitnas retrain` or `exitnas baseline`"
-        )
-    return inside
-
-
-def _is_run(path: Path) -> bool:
-    if (path / "model.safetensors").is_file():
-        return False
-    if any((path / name).is_file() for name in RUN_FILES[1:]):
-        return True
-    if not (path / "config.json").is_file():
-        return False
-    try:
-        return "command" in as_dict(read_json(path / "config.json"))  # not the config of an encoder
-    except ExitnasError:
-        return False
-
-
-def _natural(path: Path) -> tuple[str, int, str]:
-    """Sort key that puts layers-2 before layers-10, and the search of a trial before what was retrained from it."""
-    stem, _, number = path.name.rpartition("-")
-    rank = "0" if path.name.startswith("search") else "1"
-    return (rank + stem, int(number), "") if number.isdecimal() else (rank + path.name, 0, path.name)
-
-
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """As many trailing parts of every path as it takes to tell them apart."""
-    parts = [path.resolve().parts for path in paths]
-    for count in range(1, max(map(len, parts), default=1) + 1):
-        names = ["/".join(part[-count:]) for part in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
 def collect(paths: Sequence[Path]) -> list[RunRecord]:
     """Read run directories."""
     return [read_run(path, name) for path, name in zip(paths, short_names(paths), strict=True)]
@@ -173,11 +96,14 @@ def read_run(path: Path, name: str) -> RunRecord:
             genotype = Genotype.load(path / "genotype.json")
         except (ExitnasError, OSError) as error:
             notes.append(f"genotype.json cannot be read: {error}")
+    kind, finished = _kind(config, summary), (path / "summary.json").is_file()
+    if finished and not any(note.startswith("summary.json") for note in notes):
+        notes += _missing(kind, summary)
     return RunRecord(
         path=path,
         name=name,
-        kind=_kind(config, summary),
-        finished=bool(summary),
+        kind=kind,
+        finished=finished,
         config=config,
         history=history,
         summary=summary,
@@ -195,7 +121,14 @@ def _kind(config: dict[str, Any], summary: dict[str, Any]) -> str:
     command = config.get("command")
     if command is None:
         command = "retrain" if "model" in summary else "search" if "decisions" in summary else "unknown"
-    return command if command in KINDS else "unknown"
+    return command if isinstance(command, str) and command in KINDS else "unknown"
+
+
+def _missing(kind: str, summary: dict[str, Any]) -> list[str]:
+    """A note when a finished run's summary lacks the scores; a search of a single architecture has them as null."""
+    wanted = ("score",) if kind == "baseline" else ("exits", "avg")
+    lacking = [key for key in wanted if key not in summary]
+    return [f"summary.json has no {' and no '.join(lacking)}: scores are those last written on dev"] if lacking else []
 
 
 def _object(path: Path, notes: list[str]) -> dict[str, Any]:
@@ -203,10 +136,16 @@ def _object(path: Path, notes: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return as_dict(read_json(path))
+        value = read_json(path)
     except (ExitnasError, OSError) as error:
         notes.append(f"{path.name} cannot be read: {error}")
         return {}
+    fine = within_reach(value)
+    if not isinstance(value, dict):
+        notes.append(f"{path.name}: expected an object, got {json_kind(value)}")
+    elif fine != value:
+        notes.append(f"{path.name}: numbers that are infinite, none, or beyond {LARGEST:g} are left out")
+    return as_dict(fine)
 
 
 def _history(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -215,10 +154,10 @@ def _history(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     lines, bad = [], 0
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = as_dict(parse_json(text, path.name))
+            line = as_dict(within_reach(parse_json(text, path.name)))
         except ExitnasError:
             line = {}
-        if numbers(line.get("exits")) and isinstance(line.get("epoch"), int):
+        if numbers(line.get("exits")) and isinstance(line.get("epoch"), int) and _is_seed(line.get("seed")):
             lines.append(line)
         else:
             bad += 1
@@ -227,6 +166,10 @@ def _history(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             f"history.jsonl: {bad} line{'s' * (bad > 1)} cannot be read and {'are' if bad > 1 else 'is'} left out"
         )
     return lines
+
+
+def _is_seed(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _written(path: Path) -> str:

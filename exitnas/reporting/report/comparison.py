@@ -7,8 +7,9 @@ from typing import Any
 from exitnas.reporting.report.charts import STYLES, Chart, Line, chart
 from exitnas.reporting.report.collect import KINDS, RunRecord
 from exitnas.reporting.report.evaluation import Evaluated
-from exitnas.reporting.report.panels import by_seed, duration, percent, state, summary_scores
+from exitnas.reporting.report.panels import STEPS, by_seed, duration, percent, state, summary_scores
 from exitnas.reporting.report.tradeoffs import shared_chart
+from exitnas.reporting.report.values import thinned
 
 
 def runs_table(records: Sequence[RunRecord]) -> list[dict[str, str]]:
@@ -52,18 +53,32 @@ def differing_settings(records: Sequence[RunRecord]) -> list[tuple[str, list[str
     return rows
 
 
-def training_chart(records: Sequence[RunRecord]) -> Chart | None:
-    """AVG on dev over epochs of all runs, first seed each; None when fewer than two have several epochs."""
+def training_charts(records: Sequence[RunRecord]) -> list[Chart]:
+    """AVG on dev over epochs, one chart per task that two runs or more trained several epochs on."""
+    found = []
+    for task in dict.fromkeys(record.task for record in records):
+        lines = _training_lines(records, task)
+        if len(lines) > 1:
+            title = "AVG on dev over epochs" + (f", {task}" if task else "")
+            found.append(chart(lines, title, "epoch", "AVG, %", whole_x=True))
+    return found
+
+
+def _training_lines(records: Sequence[RunRecord], task: str | None) -> list[Line]:
+    """The first seed of every run of a task; a search's scores are those of its supernet, which its label says."""
     lines = []
     for index, record in enumerate(records):
-        history = next(iter(by_seed(record).values()), [])
-        rows = [line for line in history if isinstance(line.get("avg"), int | float)]
-        if len(rows) < 2 or record.kind == "baseline":
+        if record.task != task or record.kind == "baseline":
             continue
-        hints = [f"{record.name}, epoch {row['epoch']}: AVG {percent(row['avg'])} %" for row in rows]
+        history = next(iter(by_seed(record).values()), [])
+        rows = thinned([line for line in history if isinstance(line.get("avg"), int | float)], STEPS)
+        if len(rows) < 2:
+            continue
+        name = record.name + (" (supernet)" if record.kind == "search" else "")
+        hints = [f"{name}, epoch {row['epoch']}: AVG {percent(row['avg'])} %" for row in rows]
         points = [(float(row["epoch"]), 100 * row["avg"]) for row in rows]
-        lines.append(Line(record.name, points, index % STYLES, hints=hints))
-    return chart(lines, "AVG on dev over epochs", "epoch", "AVG, %", whole_x=True) if len(lines) > 1 else None
+        lines.append(Line(name, points, index % STYLES, hints=hints))
+    return lines
 
 
 def tradeoff_charts(runs: Sequence[tuple[str, str, Evaluated]]) -> list[dict[str, Any]]:

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 
 from exitnas.errors import ExitnasError
-from exitnas.inference.contestants import describe, open_baseline
+from exitnas.inference.contestants import Baseline, open_baseline
 from exitnas.inference.costs import model_macs
 from exitnas.inference.evaluate import Evaluation
 from exitnas.inference.session import Session
 from exitnas.inference.simulate import simulate
-from exitnas.inference.tradeoff import Point
+from exitnas.inference.tradeoff import Point, measure
 from exitnas.policies import POLICIES
-from exitnas.policies.base import Policy, make_policy, probabilities
+from exitnas.policies.base import Policy, make_policy, no_early_exit, probabilities
 from exitnas.reporting.report.collect import RunRecord
 from exitnas.tasks.data import Split
+from exitnas.training.evaluation import all_outputs
 
 MAX_DROP = 0.01
 """Dev score that the setting shown first may lose against the last exit."""
@@ -140,7 +141,7 @@ def _first_shown(evaluation: Evaluation, curves: dict[str, list[Point]], split: 
     if stored is not None and stored.name in curves:
         return stored, "It is the setting stored with the model."
     able = [name for name in (*PREFERRED, *curves) if name in curves]
-    chosen = evaluation.chosen(able[0])
+    chosen = evaluation.chosen(able[0], MAX_DROP)
     if sum(count > 0 for count in evaluation.point(chosen, split).exit_histogram) > 1:
         drop = f"{100 * MAX_DROP:g} point"
         return chosen, f"It is the fastest setting of {chosen.name} within {drop} of the last exit on dev."
@@ -207,11 +208,26 @@ def _truncated(session: Session, records: Sequence[RunRecord], split: str) -> tu
             notes.append(f"baseline {record.name} left out: {error}")
             continue
         layers, exits = model_macs(baseline.model, max(1, round(baseline.data.mean_length())))
-        found.append(Truncated(record.name, len(layers), baseline.score, sum(layers) + exits[-1]))
+        score = _last_exit_score(baseline, session, split)
+        found.append(Truncated(record.name, len(layers), score, sum(layers) + exits[-1]))
     return sorted(found, key=lambda one: one.layers), notes
 
 
+def _last_exit_score(baseline: Baseline, session: Session, split: str) -> float:
+    """The score of a truncated encoder's last exit, whatever policy is stored with it."""
+    last = no_early_exit(baseline.model.backbone.num_layers)
+    if baseline.policy == last:
+        return baseline.score
+    rows, spec, settings = getattr(session.data, split), session.data.spec, session.settings
+    device = next(baseline.model.parameters()).device
+    logits, _ = all_outputs(baseline.model, baseline.data, settings["batch_size"], device, settings["precision"])
+    return measure(last, logits, rows.labels, spec.metric, rows.parts).score
+
+
 def setting(point: Point) -> str:
-    """The parameters of a point in a few words."""
-    words = describe(make_policy(point.policy, point.parameters)).partition(" ")[2]
+    """The parameters of a point in a few words, with as many digits as it takes to get its numbers again."""
+    parameters = make_policy(point.policy, point.parameters).parameters()
+    given = {name: value for name, value in parameters.items() if value is not None and value is not False}
+    shown = (f"{name}={value:.9g}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items())
+    words = " ".join(shown)
     return words or ("looks at the labels" if "labels" in POLICIES.get(point.policy).needs else "no parameters")

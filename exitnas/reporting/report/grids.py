@@ -4,8 +4,9 @@ from typing import Any
 
 from exitnas.exits.operations import EDGES
 from exitnas.reporting.report.charts import STYLES, mini
-from exitnas.reporting.report.collect import RunRecord, as_dict, numbers
-from exitnas.reporting.report.panels import by_seed, percent
+from exitnas.reporting.report.collect import RunRecord
+from exitnas.reporting.report.panels import STEPS, by_seed, percent
+from exitnas.reporting.report.values import as_dict, numbers, thinned
 
 EDGE_NAMES = {
     "activation_in": "activation",
@@ -47,9 +48,8 @@ def probability_grid(record: RunRecord) -> dict[str, Any] | None:
                 kind, style = edge.partition("_")[0], _style(edge, name)
                 if (name, style) not in legend.setdefault(kind, []):
                     legend[kind].append((name, style))
-                lines.append(
-                    {"path": mini(values, *CELL), "style": style, "label": f"{name} {share:.2f}", "share": share}
-                )
+                path = mini(thinned(values, STEPS), *CELL)
+                lines.append({"path": path, "style": style, "label": f"{name} {share:.2f}", "share": share})
             leader, share = candidates[0] if candidates else ("–", 0.0)
             row.append({"lines": lines, "leader": leader, "share": share, "edge": EDGE_NAMES.get(edge, edge)})
         rows.append({"layer": layer + 1, "cells": row})
@@ -77,6 +77,7 @@ def epochs_table(record: RunRecord) -> list[dict[str, Any]]:
     """Dev scores of every exit after every epoch, per seed: `seed`, `columns` (epochs) and `rows` of a heat map."""
     tables = []
     for seed, history in by_seed(record).items():
+        history = thinned(history, STEPS)
         scores = [numbers(line["exits"]) for line in history]
         if len({len(one) for one in scores}) > 1:
             continue

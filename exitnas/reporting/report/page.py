@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from exitnas import __version__
-from exitnas.drawing.render import svg_text
+from exitnas.drawing.layout import TOKENS, Panel, arrange_panels
+from exitnas.drawing.svg import svg_of
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import check_writable, write_text
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.report import comparison, grids, panels, tradeoffs
-from exitnas.reporting.report.collect import KINDS, RunRecord, collect, find_runs
+from exitnas.reporting.report.collect import KINDS, RunRecord, collect
 from exitnas.reporting.report.evaluation import Evaluated, evaluate
+from exitnas.reporting.report.find import find_runs
+from exitnas.reporting.report.request import check_baselines, check_request
+from exitnas.reporting.report.size import LIMIT, fitted
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -49,15 +53,16 @@ def write_report(
         `report` (path), `bytes`, and per run `run, kind, finished, task, evaluated, notes`.
 
     Raises:
-        UsageError: not a run directory, a baseline of another task than all runs, or `output` exists.
+        UsageError: not a run directory, no baseline or one of another task than all runs, settings of the evaluation
+            that suit no run, or `output` exists.
         OSError: `output` cannot be written.
     """
     report = report or Reporter(quiet=True)
     output = Path(output)
     if output.exists() and not output.is_dir() and not overwrite:
         raise UsageError(f"--output {output}: already there; choose another file or pass --overwrite")
-    if points < 2:
-        raise UsageError(f"--points: expected at least 2, got {points}")
+    if evaluation:
+        check_request(points, opening)
     records, beside = collect(find_runs(runs)), collect(find_runs(baselines))
     check_baselines(records, beside)
     check_writable(output)
@@ -80,11 +85,16 @@ def write_report(
         for note in one["notes"]:
             if note != failures.get(one["name"]):
                 report.warn(f"{one['name']}: {note}")
-    text = render(records, sections, found)
+    text, lacking = fitted(sections, lambda shown: render(records, shown, found), LIMIT)
     write_text(output, text)
+    size = len(text.encode())
+    if lacking:
+        report.warn(f"{output}: the details of {lacking} run(s) are left out to keep it below {LIMIT:,} bytes")
+    if size > LIMIT:
+        report.warn(f"{output}: {size:,} bytes, more than {LIMIT:,}; give fewer runs or a smaller --points")
     return {
         "report": str(output),
-        "bytes": len(text.encode()),
+        "bytes": size,
         "runs": [
             {
                 "run": str(record.path),
@@ -104,23 +114,6 @@ def keyed(records: Sequence[RunRecord]) -> list[tuple[str, RunRecord]]:
     return [(f"run-{number}", record) for number, record in enumerate(records, start=1)]
 
 
-def check_baselines(records: Sequence[RunRecord], beside: Sequence[RunRecord]) -> None:
-    """Refuse a baseline that no run can be compared with.
-
-    Raises:
-        UsageError: it is not a model, or no run is of its task.
-    """
-    tasks = list(dict.fromkeys(record.task for record in records))
-    for record in beside:
-        if not record.has_model:
-            raise UsageError(
-                f"--baseline {record.path}: holds no model; expected a run of `exitnas baseline truncated`"
-            )
-        if record.task not in tasks:
-            others = ", ".join(str(task) for task in tasks)
-            raise UsageError(f"--baseline {record.path}: was trained for task {record.task}, the runs for {others}")
-
-
 def section(
     record: RunRecord,
     key: str,
@@ -132,7 +125,7 @@ def section(
     """Everything the template shows of one run; `drawn` remembers pictures, so that none is there twice."""
     evaluated = found.get(record.name)
     command, unsaid = reproduce(record) if reproduce and record.settings else ("", [])
-    notes = [*record.notes, *(evaluated.notes if evaluated else [])]
+    notes = [*record.notes, *(evaluated.notes if evaluated else []), *([] if command else unsaid)]
     if record.name in failures:
         notes.append(failures[record.name])
     return {
@@ -157,6 +150,8 @@ def section(
         "evaluated": evaluated,
         "charts": tradeoffs.tradeoff_charts(evaluated, key) if evaluated else [],
         "table": tradeoffs.table(evaluated) if evaluated else [],
+        "counted": panels.counted(record),
+        "differs": tradeoffs.why_other_numbers(record, evaluated) if evaluated else "",
         "values": tradeoffs.values(evaluated, record.name) if evaluated else None,
     }
 
@@ -171,9 +166,13 @@ def architecture(record: RunRecord, evaluated: Evaluated | None, drawn: dict[str
     if same in drawn:
         return {"picture": None, "picture_at": drawn[same]}
     drawn[same] = record.name
-    sizes: dict[str, Any] = {"tokens": evaluated.tokens, "classes": evaluated.classes} if evaluated else {}
-    text = svg_text(record.genotype, **sizes)  # escapes all text itself
-    return {"picture": Markup(text), "picture_at": None}
+    tokens, panel = TOKENS, Panel(record.genotype)
+    if len(record.costs) == record.genotype.layers:
+        panel = Panel(record.genotype, costs=record.costs, counted=panels.counted(record))
+    elif evaluated:
+        tokens, panel = evaluated.tokens, Panel(record.genotype, classes=evaluated.classes)
+    sheet = arrange_panels([panel], tokens=tokens)
+    return {"picture": Markup(svg_of(sheet)), "picture_at": None}  # which escapes all text itself
 
 
 def render(records: Sequence[RunRecord], sections: Sequence[dict[str, Any]], found: dict[str, Evaluated]) -> str:
@@ -190,7 +189,7 @@ def render(records: Sequence[RunRecord], sections: Sequence[dict[str, Any]], fou
         sections=sections,
         runs=comparison.runs_table(records) if several else [],
         differing=comparison.differing_settings(records) if several else [],
-        training=comparison.training_chart(records) if several else None,
+        training=comparison.training_charts(records) if several else [],
         tradeoffs=comparison.tradeoff_charts(together) if several else [],
         values={one["key"]: one["values"] for one in sections if one["values"]},
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),

@@ -6,7 +6,11 @@ from typing import Any
 
 from exitnas.exits.operations import EDGES
 from exitnas.reporting.report.charts import STYLES, Chart, Line, chart
-from exitnas.reporting.report.collect import KINDS, RunRecord, as_dict, numbers
+from exitnas.reporting.report.collect import KINDS, RunRecord
+from exitnas.reporting.report.values import as_dict, numbers, thinned
+
+#: Most epochs that a picture or table of a run shows, evenly spaced where there were more.
+STEPS = 48
 
 
 def percent(value: float | None) -> str:
@@ -53,6 +57,7 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
             "; ".join(str(note).removeprefix("splits: ") for note in notes) if isinstance(notes, list) else None,
         ),
         ("precision", settings.get("precision")),
+        ("processes", processes(record) if processes(record) > 1 else None),
         ("machine", ", ".join(f"{key} {value}" for key, value in machine.items())),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("took", duration(seconds) if isinstance(seconds, int | float) else None),
@@ -60,6 +65,19 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
         ("folder", record.path),
     ]
     return [(name, str(value)) for name, value in found if value not in (None, "")]
+
+
+def processes(record: RunRecord) -> int:
+    """How many processes shared the work of a run."""
+    count = record.config.get("processes")
+    return count if isinstance(count, int) and count > 1 else 1
+
+
+def counted(record: RunRecord) -> str:
+    """What the recorded cost of the exits was counted for."""
+    tokens = record.summary.get("tokens")
+    at = "at the mean length of the training rows"
+    return f"{at}, {tokens} tokens" if isinstance(tokens, int) else at
 
 
 def duration(seconds: float) -> str:
@@ -170,7 +188,7 @@ def training_chart(record: RunRecord) -> Chart | None:
         if len(history) < 2:
             continue
         for offset, key in enumerate(("avg", "best")):
-            rows = [row for row in history if isinstance(row.get(key), int | float)]
+            rows = thinned([row for row in history if isinstance(row.get(key), int | float)], STEPS)
             name = key.upper() + (f", seed {seed}" if len(seeds) > 1 else "")
             points = [(float(row["epoch"]), 100 * row[key]) for row in rows]
             hints = [f"{name}, epoch {row['epoch']}: {percent(row[key])} %" for row in rows]

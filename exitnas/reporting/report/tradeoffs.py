@@ -5,6 +5,7 @@ from typing import Any
 
 from exitnas.policies import POLICIES
 from exitnas.reporting.report.charts import STYLES, Chart, Line, chart
+from exitnas.reporting.report.collect import RunRecord
 from exitnas.reporting.report.evaluation import Evaluated, setting
 from exitnas.reporting.report.panels import percent
 
@@ -76,6 +77,19 @@ def values(found: Evaluated, name: str) -> dict[str, Any]:
         "index": found.shown[1],
         "curves": curves,
     }
+
+
+def why_other_numbers(record: RunRecord, found: Evaluated) -> str:
+    """Why scores here and in the table of exits may differ, a sentence; nothing where they are of the same pass."""
+    seeds, trained = len(record.seed_scores(found.split)), record.settings.get("precision", found.precision)
+    there = [f"means over {seeds} seeds"] if seeds > 1 else []
+    here = ["of the saved model alone, that of the seed best on dev"] if seeds > 1 else []
+    if trained != found.precision:
+        there.append(f"run in {trained}")
+        here.append(f"run in {found.precision}")
+    if not here:
+        return ""
+    return f"Scores in the table of exits above are {', '.join(there)}; here they are {', '.join(here)}."
 
 
 def table(found: Evaluated) -> list[dict[str, Any]]:

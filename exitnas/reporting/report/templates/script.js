@@ -71,6 +71,8 @@
       texts[index].setAttribute("y", (100 - height).toFixed(1));
       texts[index].textContent = count;
     });
+    const told = counts.map((count, index) => `layer ${index + 1}: ${count}`).join(", ");
+    picture.setAttribute("aria-label", "Inputs that left after each layer: " + told);
   }
 
   function tradeoff(part) {
@@ -87,7 +89,11 @@
       out("speedup").textContent = point[SPEEDUP].toFixed(2) + "×";
       out("layers").textContent = point[LAYERS].toFixed(2) + " of " + run.layers;
       out("macs").textContent = point[MACS].toFixed(1);
-      slider.setAttribute("aria-valuetext", point[SETTING] + ", score " + percent(point[SCORE]));
+      slider.setAttribute(
+        "aria-valuetext",
+        point[SETTING] + ", score " + percent(point[SCORE]) + ", speed-up " + point[SPEEDUP].toFixed(2) + ", " +
+        point[LAYERS].toFixed(2) + " of " + run.layers + " layers",
+      );
       bars(part.querySelector(".histogram"), point[HISTOGRAM]);
       for (const chart of charts) put(chart.querySelector(".here"), place(chart, point));
     }
