@@ -40,8 +40,8 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
 
     Returns:
         The summary: `task, metric, split, exits, avg, best` (test, the mean over seeds), `std` of avg and best over
-        seeds, `seeds` with every seed's scores, `plan` of training, `policy` a recipe recommends, `costs` per exit (MACs for a row of `tokens` tokens, the mean),
-        `seconds`.
+        seeds, `seeds` with every seed's scores, `plan` of training, `policy` a recipe recommends, `costs` per exit
+        for a row of `tokens` tokens (the mean), `seconds`.
 
     Raises:
         UsageError: the genotype does not fit the backbone, or the plan of training makes no sense.
