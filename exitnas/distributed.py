@@ -108,6 +108,13 @@ def join(cpu: bool = False) -> None:
         ) from None
 
 
+def part() -> None:
+    """Leave the other processes; torch's threads end here, not in the interpreter's shutdown, which they can abort."""
+    group = _group()
+    if group:
+        group.destroy_process_group()
+
+
 @contextmanager
 def agreed() -> Iterator[None]:
     """Inside, what goes wrong in one process goes wrong in all: each raises the first one's `ExitnasError`.

@@ -103,6 +103,7 @@ def main(request: dict[str, Any]) -> None:
     answers["different data"] = error_of(lambda: prepare(SearchSettings(**mine)))
     answers["taken"] = error_of(lambda: Run.create(folder / "search"))
     (folder / f"answers-{distributed.rank()}.json").write_text(json.dumps(answers))
+    distributed.part()
 
 
 if __name__ == "__main__":

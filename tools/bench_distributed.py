@@ -23,7 +23,7 @@ import click
 import torch
 
 from exitnas.cli import options
-from exitnas.distributed import begin, is_main, processes
+from exitnas.distributed import begin, is_main, part, processes
 from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Origin
 from exitnas.files import read_json, write_json
@@ -132,6 +132,7 @@ def work(request: dict[str, Any]) -> None:
     retrain_steps(setup, make_settings(RetrainSettings, **common), request["steps"], meter)
     if is_main():
         write_json(request["output"], {**found, "processes": processes(), "steps": meter.result()})
+    part()
 
 
 def launch(count: int, threads: int, **request: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from time import sleep
 
-from exitnas.distributed import join, launched, launched_rank
+from exitnas.distributed import join, launched, launched_rank, part
 from exitnas.errors import UsageError, require
 
 #: The commands that divide their work among processes.
@@ -56,9 +56,7 @@ def one_voice() -> Iterator[None]:
             yield
     else:
         yield
-    torch = sys.modules.get("torch")
-    if launched() > 1 and torch and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    part()
 
 
 def start_what_was_asked_for(command: str) -> None:
