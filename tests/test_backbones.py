@@ -113,21 +113,6 @@ def test_layer_by_layer_is_the_stock_model(family: str, build: Callable[[], Any]
 
 
 @every_row
-def test_dropout_can_be_set(family: str, build: Callable[[], Any]):
-    backbone = make(build).train()
-    ids, attention = batch(backbone.config)
-
-    def twice() -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return backbone(ids, attention)[0][-1], backbone(ids, attention)[0][-1]
-
-    backbone.set_dropout(0.0)
-    assert torch.equal(*twice())
-    backbone.set_dropout(0.5)
-    assert not torch.equal(*twice())
-
-
-@every_row
 def test_segments_are_used_where_the_model_knows_them(family: str, build: Callable[[], Any]):
     backbone = make(build)
     ids, attention = batch(backbone.config)

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from operation_batch import LENGTHS, B, D, T, batch, scramble
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,29 +14,12 @@ from exitnas.exits.exit import Exit, build_exits, exit_costs
 from exitnas.exits.genotype import ExitGenotype, Genotype
 from exitnas.exits.operations import ENCODERS, POOLINGS
 
-B, T, D = 3, 7, 16
-LENGTHS = [7, 3, 5]
-
 
 @pytest.fixture(autouse=True)
 def _own_random_state() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         yield
-
-
-def batch(width: int = D) -> tuple[Tensor, Tensor]:
-    """x [B, T, width] and the mask [B, T] of `LENGTHS`."""
-    x = torch.randn(B, T, width, generator=torch.Generator().manual_seed(5))
-    return x, torch.arange(T) < torch.tensor(LENGTHS)[:, None]
-
-
-def scramble(module: nn.Module) -> nn.Module:
-    """`module` with parameters that are all different, zero-initialized ones too."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in module.parameters():
-        parameter.data = 0.4 * torch.randn(parameter.shape, generator=generator)
-    return module
 
 
 def exit_of(first: str, second: str = "null", pooling: str = "cls", act: str = "tanh") -> ExitGenotype:

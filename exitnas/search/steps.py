@@ -9,7 +9,7 @@ from exitnas.objectives.base import task_losses
 from exitnas.search.state import SearchState
 from exitnas.training.evaluation import forward, hidden_states
 from exitnas.training.guard import check_finite
-from exitnas.training.optimizers import differentiating, optimized, set_learning_rate
+from exitnas.training.optimizers import differentiating, learning_rates, optimized, set_learning_rate
 
 
 def architecture_step(
@@ -68,7 +68,7 @@ def weight_step(
             measured.append(losses.detach())
     losses = torch.stack(measured).sum(0)
     add_up([losses, *gradients(weights)])
-    rates = {group["name"]: group["lr"] for group in state.weights.param_groups}
+    rates = learning_rates(state.weights)
     value = check_finite(losses.sum(), losses, state.step, rates)
     clip_grad_norm_(weights, clip)
     state.weights.step()

@@ -14,7 +14,7 @@ from exitnas.objectives.plan import Parts
 from exitnas.settings import RetrainSettings
 from exitnas.training.evaluation import hidden_states
 from exitnas.training.guard import check_finite
-from exitnas.training.optimizers import differentiating
+from exitnas.training.optimizers import differentiating, learning_rates
 
 Batch = dict[str, Tensor]
 
@@ -72,7 +72,7 @@ def train_step(
             terms = parts.weighting.apply(terms).times(share)
             parts.gradient.accumulate(terms, terms.total(), trained)
     seen = whole(measured)
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    rates = learning_rates(optimizer)
     loss = check_finite(parts.weighting.apply(seen).total(), seen.losses, where.step, rates)
     parts.gradient.finish(trained, add_up)
     clip_grad_norm_(trained, settings.clip)
