@@ -79,6 +79,11 @@ def _told(names: tuple[str, ...], missing: int) -> int:
     return found
 
 
+def on_cpu() -> bool:
+    """Whether this runs under `accelerate launch --cpu`."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("y", "yes", "t", "true", "on", "1")
+
+
 def join(cpu: bool = False) -> None:
     """Meet the other processes, if this one was started among several.
 

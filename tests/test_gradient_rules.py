@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,12 @@ from exitnas.training.step import measure
 every_rule = pytest.mark.parametrize("name", GRADIENT_RULES.names())
 
 
+def backward(rule: Any, terms: Any, total: Any, parameters: Any) -> None:
+    """Set `.grad` from the terms of a whole step, in one process."""
+    rule.accumulate(terms, total, parameters)
+    rule.finish(parameters, lambda tensors: None)
+
+
 def two_terms(x: nn.Parameter, y: nn.Parameter, kd: list[float], ce: list[float]) -> Terms:
     """One exit whose CE and KD gradients with respect to (x, y) are `ce` and `kd`, whatever x and y are."""
     losses = torch.stack([x * ce[0] + y * ce[1], x * kd[0] + y * kd[1]]).unsqueeze(0)
@@ -30,7 +37,7 @@ def aligned(name: str, kd: list[float], ce: list[float], **options) -> tuple[lis
     x, y = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(-1.0))
     rule = build(GRADIENT_RULES, name, options)
     terms = two_terms(x, y, kd, ce)
-    rule.backward(terms, terms.total(), [x, y])
+    backward(rule, terms, terms.total(), [x, y])
     return [0.0 if p.grad is None else p.grad.item() for p in (x, y)], rule.angles[-1]
 
 
@@ -73,7 +80,7 @@ def gradients_of(name: str, objective=None, **options):
     model, plan = tiny_model(), TrainingPlan(objective or Mutual(), gradient=name, gradient_options=options)
     parts = plan.start(E, 0)
     terms = measure(model, tiny_batch(), parts, Step(0, 0), "fp32")
-    parts.gradient.backward(terms, terms.total(), list(model.parameters()))
+    backward(parts.gradient, terms, terms.total(), list(model.parameters()))
     return model, parts.gradient
 
 
@@ -105,7 +112,7 @@ def test_ga_costs_one_forward_and_two_backwards(monkeypatch):
     model, parts = tiny_model(), TrainingPlan(Mutual(), gradient="ga_soft").start(E, 0)
     model.backbone.register_forward_hook(lambda *ignored: calls.append("forward"))
     terms = measure(model, tiny_batch(), parts, Step(0, 0), "fp32")
-    parts.gradient.backward(terms, terms.total(), list(model.parameters()))
+    backward(parts.gradient, terms, terms.total(), list(model.parameters()))
     assert calls == ["forward", "backward", "backward"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from time import sleep
 
-from exitnas.distributed import join, launched, launched_rank, part
+from exitnas.distributed import join, launched, launched_rank, on_cpu, part
 from exitnas.errors import UsageError, require
 
 #: The commands that divide their work among processes.
@@ -31,11 +31,6 @@ def check(command: str) -> None:
     require(
         command in ABLE, f"{command} runs in one process and was started in several; only {', '.join(ABLE)} divide work"
     )
-
-
-def on_cpu() -> bool:
-    """Whether this runs under `accelerate launch --cpu`."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1", "yes")
 
 
 def let_the_first_tell() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from exitnas import __version__
 from exitnas.distributed import begin
 from exitnas.errors import ExitnasError
-from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Origin
 from exitnas.reporting.progress import Reporter
 from exitnas.reporting.silent import silent
@@ -54,7 +53,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     if space.exits() == 1:
         backbone = setup.backbone
         genotype = space.only_genotype(settings.backbone, backbone.num_layers, backbone.hidden_size, source)
-        largest = genotype
+        largest, counted = genotype, setup.counted(genotype)
         run.write_config("search", *record)
     else:
         with seeded(settings.seed, setup.device):
@@ -67,10 +66,10 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
                 architecture = state.supernet.architecture
                 largest = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
                 genotype = refine(largest, state, setup, settings, report) if settings.refine else largest
-                costs = exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length()))
+                counted = setup.counted(genotype)
                 if genotype != largest:
                     scalars.genotype(state.step, genotype, "refined")
-                scalars.final(state.step, {"dev": summarize(scores)}, costs)
+                scalars.final(state.step, {"dev": summarize(scores)}, counted["costs"])
     if run.writes:
         genotype.save(run.path / "genotype.json")
     found = (undecided_warning(largest), collapse_warning(largest))
@@ -83,8 +82,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         "decisions": decisions(largest),
         "refined": [layer for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.refined],
         "warning": warning,
-        "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
-        "tokens": round(setup.train.mean_length()),
+        **counted,
     }
     run.write_summary(summary)
     return summary

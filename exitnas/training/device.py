@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from exitnas.distributed import join
+from exitnas.distributed import join, on_cpu
 from exitnas.errors import UsageError
 
 PRECISIONS = ("fp32", "bf16")
@@ -21,17 +21,15 @@ def choose_device(name: str) -> torch.device:
         UsageError: CUDA was asked for and there is none, or the name is unknown.
     """
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda was asked for, but no CUDA device is visible; use --device cpu or auto")
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
-    if name == "cuda" and on_cpu:
+    if name == "cuda" and on_cpu():
         raise UsageError("--device cuda was asked for under `accelerate launch --cpu`; leave out one of them")
-    join(cpu=on_cpu)
-    use_cuda = name != "cpu" and not on_cpu and torch.cuda.is_available()
+    join(cpu=on_cpu())
+    use_cuda = name != "cpu" and not on_cpu() and torch.cuda.is_available()
     return PartialState().device if use_cuda else torch.device("cpu")
 
 

@@ -11,7 +11,6 @@ from exitnas.backbones.sources import resolve
 from exitnas.distributed import begin
 from exitnas.drawing.heatmap import draw_loss_weights
 from exitnas.errors import ExitnasError
-from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Genotype
 from exitnas.modeling.card import SETTINGS
 from exitnas.modeling.model import MultiExitForSequenceClassification
@@ -81,8 +80,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         "policy": None if settings.recipe is None else get_recipe(settings.recipe).recommended(),
         **_over_seeds(results),
         "seeds": results,
-        "costs": exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length())),
-        "tokens": round(setup.train.mean_length()),
+        **setup.counted(genotype),
         "seconds": round(perf_counter() - began, 2),
     }
     if run.writes and (run.path / WEIGHTS_FILE).exists():
@@ -124,7 +122,7 @@ def _one_seed(
             encoded, split = setup.split(name)
             logits = all_logits(model, encoded, settings.batch_size, setup.device, settings.precision)
             result[name] = summarize(exit_scores(logits, split, setup.spec))
-        costs = exit_costs(genotype, setup.spec.num_labels, round(setup.train.mean_length()))
+        costs = setup.counted(genotype)["costs"]
         scalars.final(run.history[-1]["step"], {name: result[name] for name in ("dev", "test")}, costs)
     model.config.exitnas = {**record, "results": _recorded(setup, settings, seed, result)}
     report.line(f"seed {seed}: test avg {100 * result['test']['avg']:.1f}, best {100 * result['test']['best']:.1f}")

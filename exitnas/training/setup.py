@@ -9,6 +9,8 @@ import torch
 from exitnas.backbones.base import Backbone
 from exitnas.backbones.loading import load_backbone, load_tokenizer
 from exitnas.distributed import agreed, check_alike, processes, weight_sum
+from exitnas.exits.exit import exit_costs
+from exitnas.exits.genotype import Genotype
 from exitnas.settings import TrainingSettings
 from exitnas.tasks import get_task
 from exitnas.tasks.data import Split, TaskData
@@ -49,6 +51,11 @@ class Setup:
     def split(self, name: str) -> tuple[Encoded, Split]:
         """Tokenized and plain rows of `"dev"` or `"test"`."""
         return {"dev": (self.dev, self.data.dev), "test": (self.test, self.data.test)}[name]
+
+    def counted(self, genotype: Genotype) -> dict[str, Any]:
+        """`costs` of every exit (`exit_costs`) for a training row of mean length, which is `tokens` long."""
+        tokens = round(self.train.mean_length())
+        return {"costs": exit_costs(genotype, self.spec.num_labels, tokens), "tokens": tokens}
 
     def fresh_backbone(self) -> Backbone:
         """A copy of the backbone with its pretrained weights, on the device, in training mode."""

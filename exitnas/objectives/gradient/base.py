@@ -53,8 +53,3 @@ class GradientRule:
             add_up: replaces each of a list of tensors by its sum over all processes; called once, by all of them.
         """
         add_up([p.grad for p in parameters if p.grad is not None])
-
-    def backward(self, terms: Terms, total: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Set `.grad` of `parameters` from the terms of a whole step, in one process."""
-        self.accumulate(terms, total, parameters)
-        self.finish(parameters, lambda tensors: None)
