@@ -113,6 +113,9 @@ class SearchSettings(TrainingSettings):
     arch_warmup_epochs: int = Field(default=None, ge=0)  # type: ignore[assignment]
     """Epochs at the start in which only weights learn, so that untrained operations are not judged; by default 1 of
     two or more."""
+    second_order: bool = False
+    """Architecture steps look through the next step of the weights (DARTS eq. 6-8), at about three times the cost of an
+    epoch."""
     auxiliary_skip: float = Field(default=1.0, ge=0)
     """Weight of an extra skip-connection at the start, lowered to 0 over the search (DARTS-, Chu et al. 2021)."""
     scale_exits: bool = True
@@ -125,6 +128,13 @@ class SearchSettings(TrainingSettings):
     """Draw D1 and D2 anew every epoch (LECO 6.3), or once."""
     d1_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of the training rows in D1, which the weights learn from; an epoch is one pass over D1."""
+
+    @field_validator("second_order")
+    @classmethod
+    def _differences_need_fp32(cls, second: bool, info: ValidationInfo) -> bool:
+        if second and info.data.get("precision") == "bf16":
+            raise ValueError("takes differences of gradients, which bf16 rounds away; leave out --precision bf16")
+        return second
 
     @field_validator("arch_warmup_epochs", mode="before")
     @classmethod

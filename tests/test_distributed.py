@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_second_order import second_order_gradient
 from tiny_model import tiny_model, tiny_setup
 
 from exitnas.exits.genotype import Genotype
@@ -20,6 +21,7 @@ from exitnas.training.device import seeded
 from exitnas.training.evaluation import all_outputs
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
+from exitnas.training.setup import prepare
 
 HERE = Path(__file__).parent
 #: 61 rows in batches of 12: the last one has a single row, so the second process has none.
@@ -86,7 +88,8 @@ def pair(world: Any, silent: Any, tmp_path_factory: pytest.TempPathFactory) -> d
         retrain(settings, genotype, Run.create(folder / "one" / name), silent)
     answers = [read_json(folder / "two" / f"answers-{rank}.json") for rank in (0, 1)]
     assert [answer["processes"] for answer in answers] == [2, 2]
-    return {"folder": folder, "answers": answers, "stderr": done.stderr, "stdout": done.stdout}
+    second = second_order_gradient(prepare(searching))
+    return {"folder": folder, "second order": second, "answers": answers, "stderr": done.stderr, "stdout": done.stdout}
 
 
 def differences(first: Genotype, second: Genotype) -> list[float]:
@@ -110,6 +113,20 @@ def test_the_same_genotype(pair: dict[str, Any]):
     cells = [list(cell.values()) for layer in one.probabilities or () for cell in layer.values()]
     moved = max(abs(value - 1 / len(cell)) for cell in cells for value in cell)
     assert moved > 0.1, "the search did not move, so nothing was compared"
+
+
+def test_the_same_second_order_gradient(pair: dict[str, Any]):
+    for answer in pair["answers"]:
+        assert answer["second order"] == pytest.approx(pair["second order"], rel=1e-6, abs=1e-10)
+
+
+def test_resumed_runs_go_on_with_the_noise_of_every_process(pair: dict[str, Any]):
+    for answer in pair["answers"]:
+        straight, resumed, again = answer["resumed"]
+        assert straight == resumed == again
+    noisy, continued = (pair["folder"] / "two" / name for name in ("noisy", "resumed"))
+    for name in ("genotype.json", "history.jsonl"):
+        assert (noisy / name).read_bytes() == (continued / name).read_bytes()
 
 
 def history(pair: dict[str, Any], which: str, name: str) -> list[dict[str, Any]]:
@@ -152,7 +169,7 @@ def test_the_same_angles_and_loss_weights(pair: dict[str, Any]):
 def test_one_writer_and_one_voice(pair: dict[str, Any]):
     two = pair["folder"] / "two"
     assert sorted(path.name for path in two.iterdir()) == sorted(
-        ["answers-0.json", "answers-1.json", "nan", "search", *PLANS]
+        ["answers-0.json", "answers-1.json", "nan", "noisy", "resumed", "search", *PLANS]
     )
     for name in ("search", "joint"):
         found, expected = (

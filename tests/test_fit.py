@@ -142,7 +142,7 @@ def test_alternating_with_certainty_learns(tmp_path, regression):
 def test_overwriting_a_run_removes_the_traces(tmp_path):
     trained(tmp_path / "run", objective="mutual", weighting="slo", gradient="ga_hard", epochs=1)
     assert (tmp_path / "run" / "loss_weights.json").exists()
-    Run.create(tmp_path / "run", overwrite=True).write_config("retrain", {}, {})
+    Run.create(tmp_path / "run", overwrite=True).start("retrain", {}, {})
     assert not (tmp_path / "run" / "loss_weights.json").exists()
     assert not (tmp_path / "run" / "gradient_angles.json").exists()
 

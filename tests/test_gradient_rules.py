@@ -162,7 +162,10 @@ def test_gradients_reach_every_part_and_options_round_trip(name):
     for part in (model.backbone, *model.exits):
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
     options = {key: value for key, value in json.loads(json.dumps(rule.options())).items() if key != "hard"}
-    assert build(GRADIENT_RULES, name, options).options() == rule.options()
+    again = build(GRADIENT_RULES, name, options)
+    assert again.options() == rule.options()
+    again.load_state_dict(json.loads(json.dumps(rule.state_dict())))
+    assert again.angles == rule.angles
     assert len(rule.angles) == (1 if name.startswith("ga") else 0)
 
 

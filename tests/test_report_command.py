@@ -70,7 +70,7 @@ def printed_command(html: str) -> str:
 def test_the_printed_search_has_the_same_settings(values, world, report_of, settings_of, tmp_path, monkeypatch):
     settings = SearchSettings(**{"task": str(world.tasks["single"]), "backbone": str(world.backbone), **values})
     run = Run.create(tmp_path / "a run")
-    run.write_config("search", settings.model_dump(mode="json"), {})
+    run.start("search", settings.model_dump(mode="json"), {})
     line = printed_command(report_of(run.path))
     assert ("--config" in line) == ("clip" in values)
     monkeypatch.chdir(tmp_path)
@@ -90,7 +90,7 @@ def test_the_printed_search_has_the_same_settings(values, world, report_of, sett
 def test_the_printed_retraining_has_the_same_settings(values, world, report_of, settings_of, tmp_path, monkeypatch):
     settings = world.retrain(**values)
     run = Run.create(tmp_path / "run")
-    run.write_config("retrain", settings.model_dump(mode="json"), {})
+    run.start("retrain", settings.model_dump(mode="json"), {})
     world.genotype().save(run.path / "genotype.json")
     monkeypatch.chdir(tmp_path)
     assert settings_of(printed_command(report_of(run.path))) == settings
@@ -118,7 +118,7 @@ def test_the_printed_recipe_is_the_recipe(world, report_of, settings_of, tmp_pat
     settings = settings_of("exitnas retrain genotype.json --recipe gaml-bert --seed 3 --objective-option temperature=4")
     assert settings.recipe == "gaml-bert"
     run = Run.create(tmp_path / "run")
-    run.write_config("retrain", settings.model_dump(mode="json"), {})
+    run.start("retrain", settings.model_dump(mode="json"), {})
     world.genotype().save(run.path / "genotype.json")
     line = printed_command(report_of(run.path))
     assert "--recipe gaml-bert" in line

@@ -18,6 +18,7 @@ from exitnas.search.state import SearchState
 from exitnas.search.steps import architecture_step, weight_step
 from exitnas.supernet.supernet import Supernet
 from exitnas.training.batches import shuffled
+from exitnas.training.checkpoint import generators, load_state, save_state, set_generators
 from exitnas.training.device import seeded
 from exitnas.training.runs import Run
 from exitnas.training.setup import Setup, prepare
@@ -70,11 +71,13 @@ def test_a_saved_state_continues_bit_for_bit(setup: Setup, tmp_path: Path):
     with seeded(3):
         straight = start(setup)
         epoch_by_hand(straight, setup, searching=True)
-        torch.save(straight.state_dict(), tmp_path / "state.pt")
+        save_state(tmp_path / "state", {"search": straight.state_dict(), "generators": generators()})
         epoch_by_hand(straight, setup, searching=True)
     with seeded(99):
         resumed = start(setup, seed=8)
-        resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        saved = load_state(tmp_path / "state")
+        resumed.load_state_dict(saved["search"])
+        set_generators(saved["generators"])
         assert (resumed.epoch, resumed.step) == (1, 4)
         epoch_by_hand(resumed, setup, searching=True)
     assert resumed.halves == straight.halves

@@ -111,7 +111,7 @@ def test_retraining_logs_weights_angles_and_rates(two_seeds: dict[str, Any]):
         assert series(events, "loss/weights") == near({line["step"]: line["loss"] for line in own})
         shares = {line["step"]: line["angles_above_90"] for line in own}
         assert series(events, "gradient/share_above_90") == near(shares)
-        assert series(events, "gradient/angle") == near(dict(enumerate(angles[str(seed)])))
+        assert series(events, "gradient/angle") == near(dict(enumerate(angles[str(seed)], start=1)))
         for group in own[0]["rates"]:
             rates = {line["step"]: line["rates"][group] for line in own}
             assert series(events, f"learning_rate/{tag_part(group)}") == near(rates)
@@ -200,3 +200,15 @@ def test_a_search_that_fails_leaves_a_readable_log(world: Any, silent: Any, tmp_
     assert set(series(events, "dev/avg")) == {4}
     end = metadata.parse_session_end_info_plugin_data(hparams(events, metadata.SESSION_END_INFO_TAG))
     assert end.status == 2  # failure
+
+
+def test_an_interrupted_search_is_not_marked_as_failed(world: Any, silent: Any, tmp_path: Path, monkeypatch: Any):
+    """It may be resumed, and TensorBoard keeps the first end it reads."""
+
+    def stop(self: Run, **values: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "log", stop)
+    with pytest.raises(KeyboardInterrupt):
+        search(world.search(), Run.create(tmp_path / "run"), silent)
+    assert metadata.SESSION_END_INFO_TAG not in read(tmp_path / "run" / "tb").summary_metadata

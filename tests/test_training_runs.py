@@ -42,9 +42,9 @@ def test_a_folder_that_holds_any_part_of_a_run_is_refused(tmp_path: Path, name: 
     (tmp_path / name).mkdir()
     with pytest.raises(UsageError) as caught:
         Run.create(tmp_path)
-    assert str(caught.value) == (
-        f"--output {tmp_path}: already holds a run ({name}); choose another folder or pass --overwrite"
-    )
+    ways = "--overwrite, or --resume to go on with it" if name == "config.json" else "--overwrite"
+    told = f"--output {tmp_path}: already holds a run ({name}); choose another folder or pass {ways}"
+    assert str(caught.value) == told
 
 
 def test_a_file_is_refused(tmp_path: Path):
@@ -59,14 +59,14 @@ def test_overwriting_removes_the_old_run_and_nothing_else(tmp_path: Path):
     folder = old_run(tmp_path / "run")
     run = Run.create(folder, overwrite=True)
     assert sorted(p.name for p in folder.iterdir()) == sorted([*CONTENTS, "notes.txt"])  # nothing happened yet
-    run.write_config("search", {"a": 1}, {})
+    run.start("search", {"a": 1}, {})
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "notes.txt"]
     assert (folder / "notes.txt").read_text() == "mine"
 
 
 def test_config_records_settings_data_and_versions(tmp_path: Path):
     run = Run.create(tmp_path / "run")
-    run.write_config("retrain", {"lr": 0.5}, {"source": "here"})
+    run.start("retrain", {"lr": 0.5}, {"source": "here"})
     config = json.loads((run.path / "config.json").read_text())
     assert (config["command"], config["settings"], config["data"]) == ("retrain", {"lr": 0.5}, {"source": "here"})
     assert config["versions"]["exitnas"] == __version__

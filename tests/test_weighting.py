@@ -13,6 +13,7 @@ from exitnas.objectives.options import build
 from exitnas.objectives.plan import TrainingPlan
 from exitnas.objectives.weighting import WEIGHTINGS
 from exitnas.settings import RetrainSettings
+from exitnas.training.checkpoint import load_state, save_state
 from exitnas.training.optimizers import weight_optimizer
 from exitnas.training.step import train_step
 
@@ -46,6 +47,26 @@ def test_rows_sum_to_one_over_the_terms_in_use(name):
     matrix = weighting.matrix()
     assert torch.allclose(matrix.sum(1), torch.ones(3))
     assert torch.equal(matrix > 0, USED > 0)
+
+
+@every_weighting
+def test_a_saved_state_continues_bit_for_bit(name, tmp_path):
+    """Whatever an update changes is in `state_dict`: optimizer moments, counters, the terms in use."""
+    straight, resumed = started(name), started(name, seed=7)
+
+    def update(weighting, seed):
+        weighting.apply(terms(seed))
+        weighting.update(terms(seed), lambda: terms(seed + 10), lambda: terms(seed + 20))
+
+    for seed in range(3):
+        update(straight, seed)
+    save_state(tmp_path / "state", straight.state_dict())
+    resumed.load_state_dict(load_state(tmp_path / "state"))
+    assert torch.equal(straight.matrix(), resumed.matrix())
+    for seed in range(3, 8):
+        update(straight, seed)
+        update(resumed, seed)
+        assert torch.equal(straight.matrix(), resumed.matrix())
 
 
 @every_weighting

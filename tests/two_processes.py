@@ -6,10 +6,13 @@ their `genotype`.
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from test_resume import Interrupted
+from test_second_order import second_order_gradient
 from tiny_model import tiny_model, tiny_setup
 
 from exitnas import distributed
@@ -70,6 +73,17 @@ def diverge_in_the_second(folder: Path) -> None:
         step.measure = measure
 
 
+def interrupted_and_resumed(values: dict[str, Any], folder: Path) -> list[list[float]]:
+    """Scores of a search with noise in every process, and of the same one interrupted after an epoch and resumed."""
+    settings = SearchSettings(**{**values, "dropout": 0.1, "relaxation": "gumbel_softmax", "refine": 0})
+    straight = search(settings, Run.create(folder / "noisy"), Reporter(quiet=True))
+    with suppress(KeyboardInterrupt):
+        search(settings, Interrupted.at(folder / "resumed", 1), Reporter(quiet=True))
+    resumed = search(settings, Run.create(folder / "resumed", resume=True), Reporter(quiet=True))
+    again = search(settings, Run.create(folder / "resumed", resume=True), Reporter(quiet=True))
+    return [straight["exits"], resumed["exits"], again["exits"]]
+
+
 def read_in_the_second(path: Path) -> None:
     with distributed.agreed():
         if distributed.rank() == 1:
@@ -82,9 +96,11 @@ def main(request: dict[str, Any]) -> None:
     genotype = Genotype.load(request["genotype"])
     answers: dict[str, Any] = {"processes": distributed.processes()}
     answers["search"] = search(SearchSettings(**request["search"]), Run.create(folder / "search"), Reporter())["exits"]
+    answers["second order"] = second_order_gradient(prepare(SearchSettings(**request["search"])))
     for name, values in request["retrains"].items():
         summary = retrain(RetrainSettings(**values), genotype, Run.create(folder / name), Reporter())
         answers[name] = summary["exits"]
+    answers["resumed"] = interrupted_and_resumed(request["search"], folder)
 
     setup, _ = tiny_setup(11)
     logits, certainty = all_outputs(tiny_model(certainty=True), setup.test, 2, setup.device)

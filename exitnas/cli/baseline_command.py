@@ -25,10 +25,6 @@ def command(
     kind: str,
     layers: str,
     exits: str,
-    output: str | None,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Train what early exit has to beat: the first K layers of an encoder, fine-tuned by themselves.
@@ -54,6 +50,7 @@ def command(
     from exitnas.training.truncated import first_layers, folders, read_layers
 
     counts = read_layers(layers)
+    job = options.take_job(values)
     given = {name: value for name, value in values.items() if value is not None}
     defaults: dict[str, Any] = {}
     found = None
@@ -72,14 +69,14 @@ def command(
     from exitnas.training.runs import Run
     from exitnas.training.truncated import train_truncated
 
-    base = Path(output or f"runs/truncated-{spec.name}")
-    places = folders(base, counts, nested=output is None)
-    runs = {count: Run.create(folder, overwrite=overwrite) for count, folder in places.items()}
-    report = Reporter(quiet)
+    base = Path(job["output"] or f"runs/truncated-{spec.name}")
+    places = folders(base, counts, nested=job["output"] is None)
+    runs = {count: Run.create(folder, **options.of_a_run(job)) for count, folder in places.items()}
+    report = Reporter(job["quiet"])
     results = [train_truncated(settings, genotype, count, run, report) for count, run in runs.items()]
     if not all(run.writes for run in runs.values()):
         return
-    if as_json:
+    if job["as_json"]:
         render.print_json({"task": spec.name, "metric": spec.metric, "baselines": results})
         return
     rows = []

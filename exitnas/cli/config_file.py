@@ -12,9 +12,11 @@ from exitnas.settings import TrainingSettings, check_kind, make_settings
 S = TypeVar("S", bound=TrainingSettings)
 
 #: Keys that are flags and no settings: which type they have, and the command's own name for them.
-JOB_KEYS: dict[str, tuple[type, str]] = {
+JOB_KEYS: dict[str, tuple[Any, str]] = {
     "output": (str, "output"),
     "overwrite": (bool, "overwrite"),
+    "resume": (bool, "resume"),
+    "checkpoint_minutes": (float | int, "checkpoint_minutes"),
     "json": (bool, "as_json"),
     "quiet": (bool, "quiet"),
 }
@@ -74,7 +76,8 @@ class ConfigFile:
 
     def job_values(self, **flags: Any) -> dict[str, Any]:
         """Output folder and switches under the flags, which win where they were given."""
-        return {name: value or self.job.get(name, value) for name, value in flags.items()}
+        given = {name: value for name, value in flags.items() if value is not None and value is not False}
+        return {**flags, **self.job, **given}
 
     def without_plan(self) -> "ConfigFile":
         """The same file without its way of training: what is left beside a recipe given as a flag."""
@@ -128,8 +131,8 @@ def _sorted_out(
         given[key] = str(raw)
         if key in JOB_KEYS:
             kind, name = JOB_KEYS[key]
-            if not isinstance(value, kind):
-                expected = "true or false" if kind is bool else "text"
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                expected = {bool: "true or false", str: "text"}.get(kind, "a number")
                 raise UsageError(f"{path}: {raw}: expected {expected}, got {json_kind(value)}")
             job[name] = value
         elif key in model.model_fields:

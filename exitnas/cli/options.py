@@ -24,6 +24,12 @@ backbone = click.option("--backbone", metavar="NAME", help="Alias, hub id or fol
 data_dir = click.option("--data-dir", metavar="DIR", help="Folder with the task's data files; else package or hub.")
 output = click.option("--output", "-o", metavar="DIR", help="Run directory to write.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace a run already in the output directory.")
+going_on = compose(
+    click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if it was interrupted."),
+    click.option(
+        "--checkpoint-minutes", type=float, metavar="M", help="Save what --resume needs every M minutes.  [5]"
+    ),
+)
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
 precision = click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the backbone.  [fp32]")
 offline = click.option("--offline", is_flag=True, default=None, help="Never ask the hub; use what is cached.")
@@ -61,11 +67,26 @@ retraining = compose(
     data_dir,
     output,
     overwrite,
+    going_on,
     training,
     click.option("--seeds", type=int, help="Train with this many seeds, for mean and deviation.  [1]"),
     as_json,
     quiet,
 )
+
+
+#: Parameters of a command that say where and how it works, and are no settings.
+JOB = ("output", "overwrite", "resume", "checkpoint_minutes", "as_json", "quiet")
+
+
+def take_job(values: dict[str, Any]) -> dict[str, Any]:
+    """Remove what is no setting from a command's keyword arguments."""
+    return {name: values.pop(name) for name in JOB}
+
+
+def of_a_run(job: dict[str, Any]) -> dict[str, Any]:
+    """What `exitnas.training.runs.Run.create` takes of `take_job`."""
+    return {name: job[name] for name in ("overwrite", "resume", "checkpoint_minutes")}
 
 
 class NamedValue(click.ParamType):

@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 @options.config
 @options.training_plan
 @options.retraining
-def command(
-    genotype: str,
-    config: str | None,
-    output: str | None,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
-    **values: Any,
-) -> None:
+def command(genotype: str, config: str | None, **values: Any) -> None:
     """Train the exits of GENOTYPE on a fresh encoder.
 
     GENOTYPE is a genotype.json or the run directory of a search. Task, backbone, data source and settings default to
@@ -36,6 +28,9 @@ def command(
     A file given with --config has the flags' names as keys (epochs: 5), or is the config.json or the directory of
     another retraining. Flags come first, then --recipe, the file, a recipe that the file names, and last what the
     genotype records.
+
+    Training that was interrupted goes on where it last saved its state when the same command is given with --resume,
+    and ends as it would have.
 
     Examples:
 
@@ -55,13 +50,13 @@ def command(
     found = load_genotype(genotype)
     options.take_plan_options(values)
     file = ConfigFile.read(config, "retrain", RetrainSettings)
-    job = file.job_values(output=output, overwrite=overwrite, as_json=as_json, quiet=quiet)
+    job = file.job_values(**options.take_job(values))
     given = {name: value for name, value in values.items() if value is not None}
     settings = _settings(found, genotype, file, given)
     recipe = settings.recipe
     spec = get_task(settings.task)
     folder = "-".join(["retrain", spec.name, found.origin.space or "genotype", *([recipe] if recipe else [])])
-    run = Run.create(job["output"] or f"runs/{folder}", overwrite=job["overwrite"])
+    run = Run.create(job["output"] or f"runs/{folder}", **options.of_a_run(job))
     from exitnas.training.retrain import retrain
 
     summary = retrain(settings, found, run, Reporter(job["quiet"]))

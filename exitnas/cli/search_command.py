@@ -15,10 +15,12 @@ from exitnas.cli import options, render
 @options.data_dir
 @options.output
 @options.overwrite
+@options.going_on
 @options.training
 @click.option("--arch-lr", type=float, help="Learning rate of the architecture parameters.  [3e-2]")
 @click.option("--arch-warmup-epochs", type=int, help="First epochs without architecture steps.  [1 of 2 or more]")
 @click.option("--arch-weight-decay", type=float, help="Weight decay of the architecture parameters.  [1e-3]")
+@click.option("--second-order", is_flag=True, default=None, help="Architecture steps see the next step of the weights.")
 @click.option("--auxiliary-skip", type=float, help="Extra skip at the start, lowered to 0 (DARTS-); 0: none.  [1]")
 @click.option(
     "--scale-exits/--no-scale-exits",
@@ -34,7 +36,7 @@ from exitnas.cli import options, render
 @click.option("--exit-width", type=int, metavar="D", help="Exit width in place of the space's.")
 @options.as_json
 @options.quiet
-def command(config: str | None, output: str | None, overwrite: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+def command(config: str | None, **values: Any) -> None:
     """Search the exits of an encoder for a task.
 
     Writes a run directory with genotype.json, history, TensorBoard scalars and summary.json. A space with a single
@@ -43,12 +45,16 @@ def command(config: str | None, output: str | None, overwrite: bool, as_json: bo
     A file given with --config has the flags' names as keys (epochs: 5), or is the config.json or the directory of
     another search. Flags win over the file.
 
+    A search that was interrupted goes on where it last saved its state when the same command is given with --resume,
+    and ends as it would have.
+
     Examples:
 
       exitnas search --task rte --backbone minilm-l6 --data-dir glue
 
       exitnas search --config runs/search-rte-leco --seed 43 -o runs/again
     """
+    job_flags = options.take_job(values)
     if config is None and values["task"] is None:
         raise click.UsageError("--task is missing; see `exitnas list tasks`, or give your own YAML file")
     from exitnas.cli.config_file import ConfigFile
@@ -60,14 +66,14 @@ def command(config: str | None, output: str | None, overwrite: bool, as_json: bo
     from exitnas.training.runs import Run
 
     file = ConfigFile.read(config, "search", SearchSettings)
-    job = file.job_values(output=output, overwrite=overwrite, as_json=as_json, quiet=quiet)
+    job = file.job_values(**job_flags)
     chosen = file.under(values)
     if "task" not in chosen:
         raise click.UsageError(f"{config}: names no task; give one with --task or as the file's task")
     settings = file.make(SearchSettings, chosen, values)
     spec, space = get_task(settings.task), load_space(settings.space).with_width(settings.exit_width)
     report = Reporter(job["quiet"])
-    run = Run.create(job["output"] or f"runs/search-{spec.name}-{space.name}", overwrite=job["overwrite"])
+    run = Run.create(job["output"] or f"runs/search-{spec.name}-{space.name}", **options.of_a_run(job))
     from exitnas.search.bilevel import search
 
     summary = search(settings, run, report)

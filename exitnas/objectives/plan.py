@@ -26,6 +26,15 @@ class Parts:
     weighting: Weighting
     gradient: GradientRule
 
+    def state_dict(self) -> dict[str, Any]:
+        """What changes in training."""
+        return {"weighting": self.weighting.state_dict(), "gradient": self.gradient.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave; of parts of the same plan."""
+        self.weighting.load_state_dict(saved["weighting"])
+        self.gradient.load_state_dict(saved["gradient"])
+
 
 @dataclass(frozen=True)
 class TrainingPlan:

@@ -55,9 +55,22 @@ class Scalars:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._session and kind is not None:
+        if self._session and kind is not None and issubclass(kind, Exception):  # an interruption may be resumed
             self._writer.add_summary(session_end(failed=True))
         self.close()
+
+    def resume(self, step: int, probabilities: list[tuple[int, Any]] | None = None) -> None:
+        """Go on after `step` in the folder of a run that was interrupted; what it wrote of later steps is not shown.
+
+        Args:
+            probabilities: step and probabilities of what `architecture` was told until then.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self._writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)), step + 1)
+        for earlier, cells in probabilities or ():
+            self._steps.append(earlier)
+            self._probabilities.append(cells)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Scalars by tag, as one event."""

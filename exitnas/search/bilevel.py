@@ -1,7 +1,6 @@
 """The search: a flat loop that alternates architecture and weight steps and ends with a genotype."""
 
 from itertools import cycle
-from time import perf_counter
 from typing import Any
 
 from exitnas import __version__
@@ -12,6 +11,7 @@ from exitnas.reporting.progress import Reporter
 from exitnas.reporting.silent import silent
 from exitnas.reporting.tensorboard import Scalars
 from exitnas.search.refine import refine
+from exitnas.search.second_order import second_order_step
 from exitnas.search.state import SearchState, rows_of_d1
 from exitnas.search.steps import architecture_step, weight_step
 from exitnas.search.traces import SearchTraces
@@ -19,6 +19,7 @@ from exitnas.settings import SearchSettings
 from exitnas.supernet.discretize import collapse_warning, decisions, discretize, undecided_warning
 from exitnas.supernet.space import SearchSpace, load_space
 from exitnas.training.batches import shuffled
+from exitnas.training.checkpoint import set_generators
 from exitnas.training.device import seeded, to_device
 from exitnas.training.evaluation import all_logits, exit_scores, summarize
 from exitnas.training.runs import Run, data_record
@@ -47,22 +48,23 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         raise ExitnasError(f"{setup.data.source}: a search halves the training rows, expected at least 2, got 1")
     source = origin(setup, settings, space)
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
-    began = perf_counter()
-    record = settings.model_dump(mode="json"), data_record(setup.data)
+    record = settings.model_dump(mode="json")
+    saved = run.start("search", record, data_record(setup.data))
+    if run.summary is not None:
+        report.line(f"{run.path}: the search there is complete")
+        return run.summary
     scores: list[float] | None = None
     if space.exits() == 1:
         backbone = setup.backbone
         genotype = space.only_genotype(settings.backbone, backbone.num_layers, backbone.hidden_size, source)
         largest, counted = genotype, setup.counted(genotype)
-        run.write_config("search", *record)
     else:
         with seeded(settings.seed, setup.device):
             state = SearchState.start(setup, settings, space)
             begin(state.supernet, settings.seed)
-            run.write_config("search", *record)
             with Scalars(run.path / "tb", report) if run.writes else silent() as scalars:
-                scalars.start_session({"command": "search", **record[0]})
-                scores = _search(state, setup, settings, source, run, scalars, report)
+                scalars.start_session({"command": "search", **record})
+                scores = _search(state, saved, setup, settings, source, run, scalars, report)
                 architecture = state.supernet.architecture
                 largest = discretize(architecture, settings.backbone, setup.backbone.hidden_size, source)
                 genotype = refine(largest, state, setup, settings, report) if settings.refine else largest
@@ -78,7 +80,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),
         **({"exits": None, "avg": None, "best": None} if scores is None else summarize(scores)),
-        "seconds": round(perf_counter() - began, 2),
+        "seconds": run.seconds,
         "decisions": decisions(largest),
         "refined": [layer for layer, exit_ in enumerate(genotype.exits, start=1) if exit_.refined],
         "warning": warning,
@@ -90,6 +92,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
 
 def _search(
     state: SearchState,
+    saved: dict[str, Any] | None,
     setup: Setup,
     settings: SearchSettings,
     source: Origin,
@@ -97,15 +100,19 @@ def _search(
     scalars: Scalars,
     report: Reporter,
 ) -> list[float]:
-    """Run the loop on `state` to its end; the last scores of the supernet's exits on dev."""
+    """Run the loop on `state` to its end, from what a checkpoint holds if `saved`; the last scores on dev."""
     per_epoch = -(-rows_of_d1(len(setup.train), settings.d1_share) // settings.batch_size)
     total = per_epoch * settings.epochs
-    if state.epoch:  # continued: as the epoch before left it
-        state.anneal(settings, total)
     scores: list[float] = []
     scaled = settings.scale_exits and not setup.spec.regression
     traces = SearchTraces(state, settings, source, scalars)
-    traces.start()
+    traces.start(run.history)
+    if saved is not None:
+        state.load_state_dict(saved)
+        set_generators(saved["generators"])
+        state.anneal(settings, total)  # as the epoch before left it
+        scores = run.history[-1]["exits"]
+        report.line(f"resumed after search epoch {state.epoch}/{settings.epochs}")
     while state.epoch < settings.epochs:
         if settings.split == "epoch" or state.epoch == 0:
             state.split(len(setup.train), settings.d1_share)
@@ -114,12 +121,15 @@ def _search(
         losses: dict[str, list[float]] = {"weights": [], "architecture": []}
         pairs = zip(first, cycle(second), strict=False)
         for rows, other_rows in report.track(pairs, f"search epoch {state.epoch + 1}/{settings.epochs}", len(first)):
-            if searching:
-                batch = to_device(setup.train.batch(other_rows), setup.device)
-                loss = architecture_step(state, batch, settings.precision, scaled, settings.accumulate)
-                losses["architecture"].append(loss)
             batch = to_device(setup.train.batch(rows), setup.device)
             factor = linear(state.step, total, settings.warmup)
+            if searching:
+                other = to_device(setup.train.batch(other_rows), setup.device)
+                if settings.second_order:
+                    loss = second_order_step(state, other, batch, factor, settings.clip, scaled, settings.accumulate)
+                else:
+                    loss = architecture_step(state, other, settings.precision, scaled, settings.accumulate)
+                losses["architecture"].append(loss)
             state.anneal(settings, total)
             loss = weight_step(state, batch, settings.precision, factor, settings.clip, settings.accumulate)
             losses["weights"].append(loss)
@@ -136,6 +146,7 @@ def _search(
             f"search epoch {state.epoch}/{settings.epochs}: loss {means['weights']:.3f}, "
             f"dev avg {100 * result['avg']:.1f}, best {100 * result['best']:.1f}"
         )
+        run.checkpoint(state.state_dict)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""All state of the search loop in one place: what it holds is all that must be saved to go on exactly."""
+"""All state of the search loop in one place: beside torch's generators, all that must be saved to go on exactly."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ class SearchState:
         supernet: backbone, mixed exits and architecture parameters.
         weights: optimizer of backbone and exits.
         architecture: optimizer of the architecture parameters and of the exits' scales.
-        generator: draws splits and orders; dropout draws from torch's global generator, saved with it.
+        generator: draws splits and orders; dropout draws from torch's global generator, which is not part of this.
         epoch, step: epochs and weight steps completed.
         halves: rows of D1 and D2.
     """
@@ -59,8 +59,6 @@ class SearchState:
             "weights": self.weights.state_dict(),
             "architecture": self.architecture.state_dict(),
             "generator": self.generator.get_state(),
-            "torch_generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "epoch": self.epoch,
             "step": self.step,
             "halves": self.halves,
@@ -72,9 +70,6 @@ class SearchState:
         self.weights.load_state_dict(saved["weights"])
         self.architecture.load_state_dict(saved["architecture"])
         self.generator.set_state(saved["generator"])
-        torch.set_rng_state(saved["torch_generator"])
-        if saved["cuda_generators"]:
-            torch.cuda.set_rng_state_all(saved["cuda_generators"])
         self.epoch, self.step = saved["epoch"], saved["step"]
         self.halves = (list(saved["halves"][0]), list(saved["halves"][1]))
 

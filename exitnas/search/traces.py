@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exitnas.exits.genotype import Origin
+from exitnas.exits.genotype import Genotype, Origin
 from exitnas.reporting.tensorboard import Scalars, due
 from exitnas.search.state import SearchState
 from exitnas.settings import SearchSettings
@@ -23,9 +23,18 @@ class SearchTraces:
     def __init__(self, state: SearchState, settings: SearchSettings, source: Origin, scalars: Scalars):
         self.state, self.settings, self.source, self.scalars = state, settings, source, scalars
 
-    def start(self) -> None:
-        """The architecture before the first step of this process, without pictures."""
-        self._architecture(graph=False, cells=False)
+    def start(self, history: list[dict[str, Any]]) -> None:
+        """The architecture before the first step, without pictures.
+
+        Args:
+            history: what a search to resume has evaluated; the board goes on after it.
+        """
+        if not history:
+            self._architecture(graph=False, cells=False)
+            return
+        fresh = self._arg_max().probabilities or ()
+        earlier = [(0, fresh), *((line["step"], tuple(line["probabilities"])) for line in history)]
+        self.scalars.resume(history[-1]["step"], earlier)
 
     def evaluation(self, losses: dict[str, float], result: dict[str, Any]) -> dict[str, Any]:
         """Write what there is after an evaluation; returns what its line of `history.jsonl` gets on top.
@@ -45,10 +54,13 @@ class SearchTraces:
         return {"rates": rates, **told}
 
     def _architecture(self, *, graph: bool, cells: bool) -> dict[str, Any]:
-        supernet = self.state.supernet
-        hidden_size = supernet.backbone.hidden_size
-        genotype = discretize(supernet.architecture, self.settings.backbone, hidden_size, self.source)
+        genotype = self._arg_max()
         probabilities = genotype.probabilities or ()
         entropy = entropies(probabilities)
         self.scalars.architecture(self.state.step, genotype, entropy, graph=graph, cells=cells)
         return {"probabilities": probabilities, "entropy": entropy}
+
+    def _arg_max(self) -> Genotype:
+        """The exits the architecture stands for now."""
+        supernet = self.state.supernet
+        return discretize(supernet.architecture, self.settings.backbone, supernet.backbone.hidden_size, self.source)

@@ -1,6 +1,5 @@
 """Retraining: a fresh backbone and the exits of a genotype, from scratch, checkpoint by AVG on dev (LECO 6.3)."""
 
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from exitnas.backbones import ALIASES
 from exitnas.backbones.sources import resolve
 from exitnas.distributed import begin
 from exitnas.drawing.heatmap import draw_loss_weights
-from exitnas.errors import ExitnasError
+from exitnas.errors import ExitnasError, require
 from exitnas.exits.genotype import Genotype
 from exitnas.modeling.card import SETTINGS
 from exitnas.modeling.model import MultiExitForSequenceClassification
@@ -52,16 +51,25 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     if settings.layers is not None:
         setup.backbone.truncate(settings.layers)
     genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
-    run.write_config("retrain", settings.model_dump(mode="json"), data_record(setup.data))
-    if run.writes:
+    saved = run.start("retrain", settings.model_dump(mode="json"), data_record(setup.data))
+    if saved is not None or run.summary is not None:
+        require(
+            Genotype.load(run.path / "genotype.json") == genotype,
+            f"--resume: the run in {run.path} trains other exits than this genotype's; choose another --output",
+        )
+    elif run.writes:
         genotype.save(run.path / "genotype.json")
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
-    began = perf_counter()
-    results: list[dict[str, Any]] = []
-    best = -float("inf")
-    for seed in range(settings.seed, settings.seed + settings.seeds):
+    if run.summary is not None:
+        report.line(f"{run.path}: the run there is complete")
+        return run.summary
+    results: list[dict[str, Any]] = [] if saved is None else saved["results"]
+    best = -float("inf") if saved is None else saved["best"]
+    for seed in range(settings.seed + len(results), settings.seed + settings.seeds):
+        beside = {"results": list(results), "best": best}
         with seeded(seed, setup.device):
-            model, result = _one_seed(setup, settings, plan, genotype, seed, run, report)
+            model, result = _one_seed(setup, settings, plan, genotype, seed, run, report, saved, beside)
+        saved = None
         score = result["dev"]["exits"][-1] if plan.objective.stages()[-1].select == "last" else result["dev"]["avg"]
         if not results or score > best:
             best = score
@@ -81,7 +89,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
         **_over_seeds(results),
         "seeds": results,
         **setup.counted(genotype),
-        "seconds": round(perf_counter() - began, 2),
+        "seconds": run.seconds,
     }
     if run.writes and (run.path / WEIGHTS_FILE).exists():
         try:
@@ -100,6 +108,8 @@ def _one_seed(
     seed: int,
     run: Run,
     report: Reporter,
+    saved: dict[str, Any] | None,
+    beside: dict[str, Any],
 ) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
     backbone = setup.fresh_backbone()
     record = {
@@ -115,7 +125,7 @@ def _one_seed(
     begin(model, seed)
     with Scalars(run.path / "tb" / f"seed_{seed}", report) if run.writes else silent() as scalars:
         scalars.start_session({"command": "retrain", **settings.model_dump(mode="json"), "seed": seed})
-        told = fit(model, setup, settings, plan, seed, run, scalars, report)
+        told = fit(model, setup, settings, plan, seed, run, scalars, report, saved, beside)
         if "angles_above_90" in told:
             result["angles_above_90"] = told["angles_above_90"]
         for name in ("dev", "test"):

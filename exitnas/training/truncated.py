@@ -63,6 +63,8 @@ def train_truncated(
     cut = first_layers(genotype, layers)
     chosen = settings.model_copy(update={"objective": "last", "layers": layers})
     summary = retrain(chosen, cut, run, report)
+    if "of_layers" in summary:  # a complete run, resumed
+        return summary
     seeds = [
         {"seed": one["seed"], "dev": one["dev"]["exits"][-1], "test": one["test"]["exits"][-1]}
         for one in summary["seeds"]

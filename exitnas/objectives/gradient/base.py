@@ -32,6 +32,14 @@ class GradientRule:
         """The settings, as JSON-ready values."""
         return option_values(self)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What lasts from one step to the next, as tensors and plain values; a subclass with more adds it."""
+        return {"angles": self.angles}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        self.angles = list(saved["angles"])
+
     def branch(self, states: list[Tensor]) -> list[Tensor]:
         """What the exits read, from the hidden states `[B, T, D]` of every layer; values unchanged."""
         return states

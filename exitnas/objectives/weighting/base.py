@@ -68,6 +68,15 @@ class Weighting:
             other: computes the terms of the next batch of D2 with the updated model, without gradient or dropout.
         """
 
+    def state_dict(self) -> dict[str, Any]:
+        """What `update` has changed since `start`, as tensors and plain values; a subclass with more adds it."""
+        return {"logits": self._logits, "used": self._used}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave; after `start` with the same options."""
+        self._logits.copy_(saved["logits"])
+        self._used = saved["used"].to(self._logits.device)
+
     def split(self, rows: list[int], generator: torch.Generator) -> tuple[list[int], list[int]]:
         """D1 and D2 of an epoch; all rows and none when the weighting needs no D2 (and draws nothing then)."""
         if not self.splits:

@@ -1,6 +1,7 @@
 """Cross-level optimization of the loss weights: gradients from both halves of the data (LeeBERT eq. 9, appendix A)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from exitnas.objectives.base import Terms
 from exitnas.objectives.options import count, number
@@ -57,6 +58,13 @@ class CrossLevel(CrossLevelV1):
     def __post_init__(self) -> None:
         super().__post_init__()
         count("weighting 'clo_v2'", "cycle", self.cycle)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "steps": self._steps}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        super().load_state_dict(saved)
+        self._steps = saved["steps"]
 
     def update(self, seen: Terms, again: Losses, other: Losses) -> None:
         self._steps += 1

@@ -1,6 +1,7 @@
 """Loss weights learned along with the model: on one level and on two (LeeBERT eq. 7-8)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -38,6 +39,13 @@ class LearnedWeighting(Weighting):
         super().start(exits, terms, generator, device)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
         self._moves = kind([self._logits], lr=self.lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "moves": self._moves.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        super().load_state_dict(saved)
+        self._moves.load_state_dict(saved["moves"])
 
     def apply(self, terms: Terms) -> Terms:
         return Terms(terms.losses, terms.coefficients * self.factors(terms.coefficients), terms.extra)
