@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from event_files import read, series
 
-from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import read_json
 from exitnas.search.bilevel import search
 from exitnas.training.retrain import retrain
@@ -21,6 +21,15 @@ from exitnas.training.truncated import train_truncated
 
 SEARCH: dict[str, Any] = {"epochs": 3, "arch_lr": 0.1}
 VARYING = ("summary.json", "config.json")
+SPACE = """name: own
+description: small
+width: 8
+activation_in: [relu, tanh]
+encoder_1: [skip, conv_1]
+encoder_2: [skip, conv_1]
+pooling: [avg, max]
+activation_out: [relu, tanh]
+"""
 #: Stages, weights that are learned with D2, angles, a head, weights that are drawn.
 PLANS: dict[str, dict[str, Any]] = {
     "joint": {"lte": True},
@@ -141,6 +150,22 @@ def test_retraining_goes_on(world: Any, silent: Any, tmp_path: Path, plan: str, 
         same_board(tmp_path / "straight" / "tb" / f"seed_{seed}", tmp_path / "run" / "tb" / f"seed_{seed}")
 
 
+def test_a_seed_that_began_after_the_checkpoint_begins_afresh(world: Any, silent: Any, tmp_path: Path):
+    settings = world.retrain(seeds=2)
+
+    def job(run: Run) -> dict[str, Any]:
+        return retrain(settings, world.genotype(), run, silent)
+
+    straight = job(Run.create(tmp_path / "straight"))
+    run = Interrupted.at(tmp_path / "run", 3)
+    save = run.checkpoint
+    run.checkpoint = lambda state: (setattr(run, "_minutes", 5 * (run.evaluations > 0)), save(state))[1]  # type: ignore[method-assign]
+    interrupted(job, run)
+    assert len(list((tmp_path / "run" / "tb" / "seed_43").iterdir())) == 1
+    same_summary(resume(job, tmp_path / "run"), straight)
+    same_board(tmp_path / "straight" / "tb" / "seed_43", tmp_path / "run" / "tb" / "seed_43")
+
+
 def test_a_complete_run_is_told_again(world: Any, silent: Any, searching: dict[str, Any], monkeypatch: Any):
     def never(*_: Any) -> None:
         raise AssertionError("something was trained")
@@ -152,6 +177,18 @@ def test_a_complete_run_is_told_again(world: Any, silent: Any, searching: dict[s
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
 
 
+def test_a_complete_run_that_was_moved_is_told_with_its_new_paths(world: Any, silent: Any, tmp_path: Path):
+    job = partial(search, world.search(space="linear"))
+    first = job(Run.create(tmp_path / "before"), silent)
+    (tmp_path / "before").rename(tmp_path / "after")
+    (tmp_path / "after" / CHECKPOINT.parent).mkdir()
+    second = job(Run.create(tmp_path / "after", resume=True), silent)
+    assert second["genotype"] == str(tmp_path / "after" / "genotype.json")
+    assert second["run"] == str(tmp_path / "after")
+    assert second["costs"] == first["costs"]
+    assert not (tmp_path / "after" / CHECKPOINT.parent).exists()
+
+
 def test_a_baseline_goes_on_and_is_told_again(world: Any, silent: Any, tmp_path: Path):
     def job(run: Run) -> dict[str, Any]:
         return train_truncated(world.retrain(), world.genotype(), 2, run, silent)
@@ -160,80 +197,6 @@ def test_a_baseline_goes_on_and_is_told_again(world: Any, silent: Any, tmp_path:
     interrupted(job, Interrupted.at(tmp_path / "run", 1))
     same_summary(resume(job, tmp_path / "run"), straight)
     same_summary(resume(job, tmp_path / "run"), straight)
-
-
-@pytest.fixture
-def half(world: Any, silent: Any, tmp_path: Path) -> Path:
-    """A search interrupted after its first epoch."""
-    run = Interrupted.at(tmp_path / "half", 1)
-    interrupted(lambda given: search(world.search(**SEARCH), given, silent), run)
-    return run.path
-
-
-def again(world: Any, silent: Any, path: Path, **values: Any) -> str:
-    """The one line that says why a search cannot be resumed."""
-    with pytest.raises(ExitnasError) as caught:
-        search(world.search(**{**SEARCH, **values}), Run.create(path, resume=True), silent)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_only_the_same_search_is_resumed(world: Any, silent: Any, half: Path):
-    before = {p: p.read_bytes() for p in half.rglob("*") if p.is_file()}
-    assert f"the run in {half} has epochs 3, and now it is 4; give the" in again(world, silent, half, epochs=4)
-    assert "seed 42, and now it is 1" in again(world, silent, half, seed=1)
-    assert "has task '" in again(world, silent, half, task=str(world.tasks["pair"]))
-    (half / "config.json").write_text((half / "config.json").read_text().replace('"train": 60', '"train": 61'))
-    assert "has data {'source'" in again(world, silent, half)
-    (half / "config.json").write_bytes(before[half / "config.json"])
-    with pytest.raises(UsageError, match="has command 'search', and now it is 'retrain'"):
-        retrain(world.retrain(epochs=3), world.genotype(), Run.create(half, resume=True), silent)
-    assert {p: p.read_bytes() for p in half.rglob("*") if p.is_file()} == before
-
-
-def test_where_the_device_is_another_one(world: Any, silent: Any, half: Path, searching: dict[str, Any]):
-    summary = search(world.search(**SEARCH, offline=True), Run.create(half, resume=True), silent)
-    assert summary["exits"] == searching["exits"]
-
-
-def test_other_exits_are_not_resumed(world: Any, silent: Any, tmp_path: Path):
-    genotype = world.genotype()
-    run = Interrupted.at(tmp_path / "run", 1)
-    interrupted(lambda given: retrain(world.retrain(), genotype, given, silent), run)
-    other = genotype.model_copy(update={"exits": genotype.exits[::-1]})
-    with pytest.raises(UsageError, match="trains other exits than this genotype's; choose another --output"):
-        retrain(world.retrain(), other, Run.create(run.path, resume=True), silent)
-
-
-@pytest.mark.parametrize("damage", ["cut", "text", "no state", "history"])
-def test_damage_is_said_in_one_line(world: Any, silent: Any, half: Path, damage: str):
-    from safetensors.torch import save_file
-
-    path = half / CHECKPOINT
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif damage == "text":
-        path.write_text("nothing of the kind")
-    elif damage == "no state":
-        save_file({}, path, {"state": '{"pairs": []}'})
-    else:
-        (half / "history.jsonl").write_text("{")
-    told = again(world, silent, half)
-    assert str(half / CHECKPOINT) in told
-    assert told.endswith("start again with --overwrite")
-
-
-def test_flags_that_contradict(error_line: Any, world: Any, tmp_path: Path, half: Path):
-    task, backbone = world.tasks["single"], world.backbone
-    command = ["search", "--task", task, "--backbone", backbone, "-o", half]
-    assert "--overwrite replaces it: give one" in error_line(*command, "--resume", "--overwrite", code=2)
-    assert "choose another folder or pass --overwrite, or --resume to go on" in error_line(*command, code=2)
-    negative = error_line(*command, "--resume", "--checkpoint-minutes", "-1", code=2)
-    assert negative == "--checkpoint-minutes: expected 0 or more, got -1"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "genotype.json").write_text("{}")
-    other = error_line(*command[:-1], tmp_path / "other", "--resume", code=2)
-    assert other.endswith("already holds a run (genotype.json); choose another folder or pass --overwrite")
 
 
 def test_a_killed_command_goes_on(world: Any, cli: Any, tmp_path: Path):

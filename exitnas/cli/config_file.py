@@ -77,7 +77,11 @@ class ConfigFile:
     def job_values(self, **flags: Any) -> dict[str, Any]:
         """Output folder and switches under the flags, which win where they were given."""
         given = {name: value for name, value in flags.items() if value is not None and value is not False}
-        return {**flags, **self.job, **given}
+        of_file = dict(self.job)
+        for flag, other in (("resume", "overwrite"), ("overwrite", "resume")):  # one excludes the other
+            if flag in given:
+                of_file.pop(other, None)
+        return {**flags, **of_file, **given}
 
     def without_plan(self) -> "ConfigFile":
         """The same file without its way of training: what is left beside a recipe given as a flag."""
@@ -134,6 +138,8 @@ def _sorted_out(
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 expected = {bool: "true or false", str: "text"}.get(kind, "a number")
                 raise UsageError(f"{path}: {raw}: expected {expected}, got {json_kind(value)}")
+            if isinstance(value, float | int) and not 0 <= value < float("inf"):
+                raise UsageError(f"{path}: {raw}: expected a number, 0 or more, got {value}")
             job[name] = value
         elif key in model.model_fields:
             check_kind(f"{path}: {raw}", value, model.model_fields[key].annotation)

@@ -42,6 +42,7 @@ def command(genotype: str, config: str | None, **values: Any) -> None:
     """
     from exitnas.cli.config_file import ConfigFile
     from exitnas.cli.genotypes import load_genotype
+    from exitnas.errors import UsageError
     from exitnas.reporting.progress import Reporter
     from exitnas.settings import RetrainSettings
     from exitnas.tasks import get_task
@@ -60,6 +61,8 @@ def command(genotype: str, config: str | None, **values: Any) -> None:
     from exitnas.training.retrain import retrain
 
     summary = retrain(settings, found, run, Reporter(job["quiet"]))
+    if "of_layers" in summary:
+        raise UsageError(f"--resume: {run.path} holds a baseline; choose another --output, or use exitnas baseline")
     if not run.writes:
         return
     if job["as_json"]:

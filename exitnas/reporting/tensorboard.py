@@ -62,6 +62,8 @@ class Scalars:
     def resume(self, step: int, probabilities: list[tuple[int, Any]] | None = None) -> None:
         """Go on after `step` in the folder of a run that was interrupted; what it wrote of later steps is not shown.
 
+        One that ended by an error stays marked as failed on the HPARAMS board, which keeps the first end it reads.
+
         Args:
             probabilities: step and probabilities of what `architecture` was told until then.
         """

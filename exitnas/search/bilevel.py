@@ -49,19 +49,22 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     source = origin(setup, settings, space)
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
     record = settings.model_dump(mode="json")
-    saved = run.start("search", record, data_record(setup.data))
-    if run.summary is not None:
-        report.line(f"{run.path}: the search there is complete")
-        return run.summary
+    content = data_record(setup.data), setup.checksums(space=space.model_dump(mode="json"))
     scores: list[float] | None = None
     if space.exits() == 1:
         backbone = setup.backbone
         genotype = space.only_genotype(settings.backbone, backbone.num_layers, backbone.hidden_size, source)
         largest, counted = genotype, setup.counted(genotype)
+        run.start("search", record, *content, report)
+        if run.summary is not None:
+            return run.summary
     else:
         with seeded(settings.seed, setup.device):
             state = SearchState.start(setup, settings, space)
             begin(state.supernet, settings.seed)
+            saved = run.start("search", record, *content, report)
+            if run.summary is not None:
+                return run.summary
             with Scalars(run.path / "tb", report) if run.writes else silent() as scalars:
                 scalars.start_session({"command": "search", **record})
                 scores = _search(state, saved, setup, settings, source, run, scalars, report)

@@ -103,7 +103,9 @@ def virtual_step(optimizer: torch.optim.AdamW, gradients: list[Tensor], clip: fl
     """Move the weights as the optimizer's next step on `gradients` would; its own state stays as it is.
 
     Returns:
-        Per weight, minus the derivative of its new value by its gradient, clipping and second moment taken as constant.
+        Per weight, minus the derivative of its new value by its gradient, clipping and second moment taken as constant;
+        zero where the gradient is zero. The loss does not depend on such a weight, for example an embedding of a word
+        that the batch has not, so it has no part in eq. 7; AdamW's slope there is 1 / eps and would drown the others.
     """
     shrink = min(1.0, clip / (float(get_total_norm(gradients)) + 1e-6))  # as torch's clip_grad_norm_ has it
     steps = [float(own["step"]) for own in list(optimizer.state.values())[:1]]
@@ -121,7 +123,7 @@ def virtual_step(optimizer: torch.optim.AdamW, gradients: list[Tensor], clip: fl
         square = beta2 * own["exp_avg_sq"] + (1 - beta2) * clipped**2
         scale = group["lr"] / (1 - beta1**step) / ((square / (1 - beta2**step)).sqrt() + group["eps"])
         weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(scale * mean)
-        sensitivities.append(shrink * (1 - beta1) * scale)
+        sensitivities.append((shrink * (1 - beta1) * scale).masked_fill_(gradient == 0, 0))
     return sensitivities
 
 

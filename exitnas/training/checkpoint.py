@@ -20,24 +20,39 @@ KEY = "state"
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write `state` in one rename: tensors, numbers, texts, None, and lists and dictionaries of such, keys of any kind.
 
-    Tensors that are one and the same (tied weights) are written once.
+    Tensors that are one and the same (tied weights) are written once. The folder of `path` is for this file alone: what
+    an interruption left there is removed.
+
+    Raises:
+        ExitnasError: it cannot be written; the earlier file is still there.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(_pack(state, tensors, {}))
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {KEY: plain})
+    for left in path.parent.iterdir():
+        if left != path:
+            left.unlink()
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, {KEY: plain})
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ExitnasError(f"{path}: cannot be written ({reason}); make room, then go on with --resume") from None
 
 
 def load_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote, tensors on the CPU; tuples have become lists.
 
     Raises:
-        ExitnasError: the file is damaged, or none of ours.
+        ExitnasError: the file is missing, damaged, or none of ours.
     """
     from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ExitnasError(f"{path}: no such file; every process has to see the run directory to resume it")
 
     try:
         with safe_open(path, "pt") as file:

@@ -1,5 +1,6 @@
 """Retraining: a fresh backbone and the exits of a genotype, from scratch, checkpoint by AVG on dev (LECO 6.3)."""
 
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from exitnas.backbones import ALIASES
 from exitnas.backbones.sources import resolve
 from exitnas.distributed import begin
 from exitnas.drawing.heatmap import draw_loss_weights
-from exitnas.errors import ExitnasError, require
+from exitnas.errors import ExitnasError
 from exitnas.exits.genotype import Genotype
 from exitnas.modeling.card import SETTINGS
 from exitnas.modeling.model import MultiExitForSequenceClassification
@@ -51,22 +52,19 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     if settings.layers is not None:
         setup.backbone.truncate(settings.layers)
     genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
-    saved = run.start("retrain", settings.model_dump(mode="json"), data_record(setup.data))
-    if saved is not None or run.summary is not None:
-        require(
-            Genotype.load(run.path / "genotype.json") == genotype,
-            f"--resume: the run in {run.path} trains other exits than this genotype's; choose another --output",
-        )
-    elif run.writes:
-        genotype.save(run.path / "genotype.json")
     report.line(f"data: {setup.data.source} {setup.data.sizes}")
+    checksums = setup.checksums(genotype=genotype.model_dump(mode="json"))
+    saved = run.start("retrain", settings.model_dump(mode="json"), data_record(setup.data), checksums, report)
     if run.summary is not None:
-        report.line(f"{run.path}: the run there is complete")
         return run.summary
+    if run.writes and saved is None:
+        genotype.save(run.path / "genotype.json")
     results: list[dict[str, Any]] = [] if saved is None else saved["results"]
     best = -float("inf") if saved is None else saved["best"]
     for seed in range(settings.seed + len(results), settings.seed + settings.seeds):
         beside = {"results": list(results), "best": best}
+        if saved is None and run.writes:  # of a seed that began after the checkpoint
+            rmtree(run.path / "tb" / f"seed_{seed}", ignore_errors=True)
         with seeded(seed, setup.device):
             model, result = _one_seed(setup, settings, plan, genotype, seed, run, report, saved, beside)
         saved = None

@@ -1,20 +1,19 @@
 """The run directory: what a job writes, where, and when; and how it goes on after an interruption."""
 
 import json
-import platform
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from exitnas import __version__
 from exitnas.distributed import agreed, gathered, is_main, processes, rank
 from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import read_json, write_json, write_text
 from exitnas.machine import computer
+from exitnas.reporting.progress import Reporter
 from exitnas.training.checkpoint import generators, load_state, save_state
+from exitnas.training.resume import check_same, library_versions
 
 #: Everything a run may write into its directory; `--overwrite` removes these and nothing else.
 CONTENTS = (
@@ -33,8 +32,6 @@ CONTENTS = (
 )
 
 CHECKPOINT = Path("checkpoint", "state.safetensors")
-#: Settings that a run may be resumed with other values of.
-FREE = ("device", "offline")
 #: A run saves its state after an epoch when so many minutes have passed since it last did.
 CHECKPOINT_MINUTES = 5.0
 
@@ -85,7 +82,7 @@ class Run:
             if resume and overwrite:
                 raise UsageError("--resume goes on with the run that is there and --overwrite replaces it: give one")
             if not 0 <= run._minutes < float("inf"):
-                raise UsageError(f"--checkpoint-minutes: expected 0 or more, got {run._minutes:g}")
+                raise UsageError(f"--checkpoint-minutes: expected a number, 0 or more, got {run._minutes:g}")
             if run.writes:
                 run._make_folder(overwrite)
         return run
@@ -108,61 +105,66 @@ class Run:
             )
         path.mkdir(parents=True, exist_ok=True)
 
-    def start(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> dict[str, Any] | None:
+    def start(
+        self,
+        command: str,
+        settings: dict[str, Any],
+        data: dict[str, Any],
+        checksums: dict[str, str] | None = None,
+        report: Reporter | None = None,
+    ) -> dict[str, Any] | None:
         """Begin: remove an old run's files, write `config.json` (every setting, the data's source, versions, machine).
 
         A run to resume is compared with what is asked instead. If it is complete, its summary is in `summary`; else
         `history` is that of its last checkpoint.
+
+        Args:
+            checksums: of what the settings only name: data, encoder, space or genotype.
+            report: told what became of a run to resume.
 
         Returns:
             What that checkpoint holds, tensors on the CPU, and under `generators` what `set_generators` takes, None for
             another number of processes; None if there is nothing to go on from.
 
         Raises:
-            UsageError: the run to resume had other settings, data or code.
+            UsageError: the run to resume had other settings, another version of exitnas, or other checksums.
             ExitnasError: its files are damaged.
         """
         self._began = self._saved = perf_counter()
-        how = "afresh"
+        report = report or Reporter(quiet=True)
+        how = "new"
+        record = {"settings": settings, "data": data, "checksums": checksums or {}}
         with agreed():
             if self.writes and self._resume and (self.path / "config.json").exists():
-                self._check_same(command, settings, data)
+                if check_same(self.path, command, **record):
+                    report.warn(f"{self.path} was started with other libraries, so the end may differ: see config.json")
                 how = "resumed" if (self.path / CHECKPOINT).exists() else "afresh"
                 how = "complete" if (self.path / "summary.json").exists() else how
         how = gathered([how])[0]
-        if how == "afresh":
+        if how in ("new", "afresh"):
+            if how == "afresh":
+                report.line(f"{self.path}: interrupted before its state was saved, so it starts afresh")
             if self.writes:
                 self._clear()
-                self._write_config(command, settings, data)
+                self._write_config(command, record)
             return None
         with agreed():
             if how == "complete":
-                self.summary = read_json(self.path / "summary.json")
+                report.line(f"{self.path}: the run there is complete")
+                self.summary = self._told_again()
                 return None
             return self._continue()
 
-    def _check_same(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        """Refuse to resume a run that is not the one asked for."""
-        path = self.path / "config.json"
-        record = read_json(path)
-        try:
-            then = {"command": record["command"], "exitnas": record["versions"]["exitnas"]}
-            then |= {**record["settings"], "data": record["data"]}
-        except (KeyError, TypeError):
-            raise ExitnasError(f"{path}: not the config of a run; start again with --overwrite") from None
-        now = {"command": command, "exitnas": __version__, **settings, "data": data}
-        for name in dict.fromkeys([*now, *then]):
-            if name not in FREE and now.get(name) != then.get(name):
-                raise UsageError(
-                    f"--resume: the run in {self.path} has {name} {then.get(name)!r}, and now it is {now.get(name)!r}; "
-                    "give the settings it was started with, or another --output"
-                )
+    def _told_again(self) -> dict[str, Any]:
+        """The summary of a complete run, with the paths it has now."""
+        if self.writes:
+            shutil.rmtree(self.path / CHECKPOINT.parent, ignore_errors=True)
+        summary = dict(read_json(self.path / "summary.json"))
+        places = {"run": self.path, "genotype": self.path / "genotype.json", "model": self.path / "model"}
+        return {**summary, **{name: str(place) for name, place in places.items() if name in summary}}
 
-    def _write_config(self, command: str, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        libraries = ("torch", "transformers", "accelerate", "numpy", "pydantic")
-        versions = {"exitnas": __version__, "python": platform.python_version()}
-        versions |= {name: version(name) for name in libraries}
-        record = {"command": command, "settings": settings, "data": data, "versions": versions}
+    def _write_config(self, command: str, record: dict[str, Any]) -> None:
+        record = {"command": command, **record, "versions": library_versions()}
         write_json(self.path / "config.json", {**record, "processes": processes(), "machine": computer()})
 
     def _clear(self) -> None:
@@ -181,6 +183,8 @@ class Run:
             streams, count, self._earlier = saved["generators"], saved["lines"], saved["seconds"]
             lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()[:count]
             self.history = [json.loads(line) for line in lines]
+            if len(lines) != count:
+                raise ValueError
             state = {**saved["state"], "generators": streams[rank()] if len(streams) == processes() else None}
         except (KeyError, TypeError, ValueError):
             raise ExitnasError(f"{path}: not the checkpoint of this run; start again with --overwrite") from None
@@ -196,9 +200,10 @@ class Run:
         if not due:
             return
         streams = gathered([generators()])
-        if self.writes:
-            record = {"lines": len(self.history), "seconds": self.seconds, "generators": streams, "state": state()}
-            save_state(self.path / CHECKPOINT, record)
+        with agreed():
+            if self.writes:
+                record = {"lines": len(self.history), "seconds": self.seconds, "generators": streams, "state": state()}
+                save_state(self.path / CHECKPOINT, record)
         self._saved = perf_counter()
 
     @property

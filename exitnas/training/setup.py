@@ -2,7 +2,9 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from json import dumps
 from typing import Any
+from zlib import crc32
 
 import torch
 
@@ -56,6 +58,15 @@ class Setup:
         """`costs` of every exit (`exit_costs`) for a training row of mean length, which is `tokens` long."""
         tokens = round(self.train.mean_length())
         return {"costs": exit_costs(genotype, self.spec.num_labels, tokens), "tokens": tokens}
+
+    def checksums(self, **more: Any) -> dict[str, str]:
+        """Of what settings only name, to tell whether it has changed: `data`, `encoder`, and of `more` as JSON."""
+        data = [part.fingerprint() for part in (self.train, self.dev, self.test)]
+        values = {"data": data, **more}
+        return {
+            "encoder": weight_sum(self.backbone),
+            **{k: f"{crc32(dumps(v).encode()):08x}" for k, v in values.items()},
+        }
 
     def fresh_backbone(self) -> Backbone:
         """A copy of the backbone with its pretrained weights, on the device, in training mode."""

@@ -1,6 +1,7 @@
 """One trial: a search and, unless only searching, the retraining of what it found, in run directories of their own."""
 
 import traceback
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
@@ -67,6 +68,9 @@ class WatchedRun(Run):
         self._trial.report(values[self._key], self._before + quarter)
         if not first and self._trial.should_prune():
             raise TrialPruned(f"{self._key} {values[self._key]:.4f} at step {self._before + quarter}")
+
+    def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Nothing: a trial that is stopped is not gone on with, but run again."""
 
 
 class TrialLog(Reporter):
