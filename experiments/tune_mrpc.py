@@ -21,6 +21,7 @@ from exitnas.files import read_json, write_text
 from exitnas.machine import describe_machine
 from exitnas.reporting.progress import Reporter
 from exitnas.search.bilevel import search
+from exitnas.supernet.space import load_space
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
 from exitnas.tuning.find import found
@@ -31,7 +32,7 @@ from exitnas.tuning.space import read_space
 from exitnas.tuning.study import Request, tune
 from exitnas.tuning.summary import chosen_trial, describe
 
-SPACE = {
+SPACE: dict[str, Any] = {
     "name": "short",
     "description": "what costs little time: rates, batch, width, relaxation, objective",
     "lr": {"low": 4e-5, "high": 2e-4, "log": True},
@@ -49,6 +50,7 @@ SPACE = {
 @click.command()
 @click.option("--task", default="mrpc", show_default=True)
 @click.option("--backbone", default="minilm-l6", show_default=True)
+@click.option("--space", help="Exits to tune: a search space, or a hand-made exit such as mha.  [leco]")
 @click.option("--data-dir")
 @click.option("--trials", type=int, default=16, show_default=True, help="Of the whole study.")
 @click.option("--workers", type=int, default=1, show_default=True)
@@ -67,7 +69,7 @@ def main(output: Path, results: Path | None, trials: int, workers: int, seeds: i
     try:
         phases = {"search.epochs": values.pop("search_epochs"), "retrain.epochs": values.pop("retrain_epochs")}
         fixed = fixed_settings(values, [*phases.items(), ("refine", values.pop("refine"))])
-        space = read_space(SPACE, "tune_mrpc.py")
+        space = read_space(tuned(values["space"]), "tune_mrpc.py")
         request = Request(task=values["task"], folder=str(output / "study"), space=space, fixed=fixed, pruner="none")
         missing = trials - ended(output / "study")
         if missing > 0:
@@ -84,6 +86,13 @@ def main(output: Path, results: Path | None, trials: int, workers: int, seeds: i
     except ExitnasError as error:
         raise click.ClickException(str(error)) from None
     click.echo(text)
+
+
+def tuned(name: str | None) -> dict[str, Any]:
+    """`SPACE`, less what only a search among several exits has."""
+    if name is None or load_space(name).exits() > 1:
+        return SPACE
+    return {**SPACE, "search": {"exit_width": SPACE["search"]["exit_width"]}}
 
 
 def ended(folder: Path) -> int:
@@ -123,13 +132,14 @@ def table(
     values: dict[str, Any],
 ) -> str:
     """Markdown: default against best on test, then every trial of the study."""
-    lines = ["# Tuned settings against the default ones, MRPC", "", f"`{line}`", ""]
+    exits = f", {values['space']} exits" if values["space"] else ""
+    lines = [f"# Tuned settings against the default ones, MRPC{exits}", "", f"`{line}`", ""]
     lines += ["| settings | AVG on test | BEST on test | per exit | AVG on dev |", "|---|---|---|---|---|"]
     for name, runs in scores.items():
-        exits = " ".join(f"{100 * fmean(run['exits'][i] for run in runs):.1f}" for i in range(len(runs[0]["exits"])))
+        each = " ".join(f"{100 * fmean(run['exits'][i] for run in runs):.1f}" for i in range(len(runs[0]["exits"])))
         dev = fmean(seed["dev"]["avg"] for run in runs for seed in run["seeds"])
         test = [[100 * run[key] for run in runs] for key in ("avg", "best")]
-        lines.append(f"| {name} | {spread(test[0])} | {spread(test[1])} | {exits} | {100 * dev:.2f} |")
+        lines.append(f"| {name} | {spread(test[0])} | {spread(test[1])} | {each} | {100 * dev:.2f} |")
     seeds = ", ".join(str(run["seeds"][0]["seed"]) for run in scores["default"])
     machine = describe_machine(torch.device("cpu"), values["precision"])
     lines += [
@@ -158,7 +168,8 @@ def command(values: dict[str, Any]) -> str:
     """The command of the study, its folders left out."""
     given = {key: value for key, value in values.items() if key != "data_dir" and value is not None}
     flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items())
-    return f"python experiments/tune_mrpc.py --data-dir glue --output runs/tune-mrpc {flags}"
+    folder = f"tune-{values['task']}-{values['space']}" if values["space"] else f"tune-{values['task']}"
+    return f"python experiments/tune_mrpc.py --data-dir glue --output runs/{folder} {flags}"
 
 
 def spread(values: list[float]) -> str:
