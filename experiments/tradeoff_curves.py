@@ -62,7 +62,7 @@ def measure(
         *(early_exit(baseline.name, baseline.model, baseline.data, baseline.policy) for baseline in baselines),
     ]
     for baseline in baselines:
-        record = baseline.record()
+        record = {**baseline.record(), "name": "/".join(Path(baseline.name).parts[-2:])}
         speedup = len(model.exits) / record["layers"]
         series.append(("truncated", {**record, "mean_exit": float(record["layers"]), "layer_speedup": speedup}))
     device, precision = next(model.parameters()).device, session.settings["precision"]

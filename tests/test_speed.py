@@ -269,6 +269,7 @@ def test_the_curves_are_timed_and_drawn(retrained: dict[str, Any], truncated: st
     assert set(series) == {"all layers", "patience", "entropy", "truncated"}
     assert all(point["milliseconds"] > 0 for points in series.values() for point in points)
     assert series["truncated"][0]["layers"] == 1
+    assert series["truncated"][0]["name"] == "/".join(Path(truncated).parts[-2:])
     assert series["truncated"][0]["timed_layer_speedup"] == 3.0
     assert series["all layers"][0]["score"] == retrained["exits"][-1]
     rows = (tmp_path / "tradeoff.csv").read_text().splitlines()
