@@ -13,10 +13,15 @@ from exitnas.errors import UsageError
 
 def nearest(name: str, known: list[str]) -> str:
     """A sentence fragment that names the closest of `known` to `name`, then all of them."""
-    by_fold = {entry.lower(): entry for entry in known}
+    by_fold = {entry.lower(): _readable(entry) for entry in known}
     close = difflib.get_close_matches(name.lower(), list(by_fold), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(by_fold[c] for c in close)}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    return f"{hint}known: {', '.join(map(_readable, known))}"
+
+
+def _readable(name: str) -> str:
+    """`name`, in quotes where its blanks would not be seen."""
+    return name if name and name == name.strip() else repr(name)
 
 
 class Registry:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import torch
 
 from exitnas.errors import ExitnasError, UsageError
-from exitnas.inference.predict import default_policy, predict, read_rows
+from exitnas.inference.predict import default_policy, predict
+from exitnas.inference.rows import read_rows
 from exitnas.inference.session import Session
 
 
@@ -28,6 +30,36 @@ def test_rows_of_pairs_by_the_tasks_columns_or_by_text(retrained_pair: dict[str,
     path = tmp_path / "rows.jsonl"
     path.write_text('{"first": "a", "second": "b"}\n{"text": "c", "text_pair": "d"}\n')
     assert read_rows(str(path), spec) == [(1, ("a", "b")), (2, ("c", "d"))]
+
+
+def test_rows_of_tables(session: Session, retrained_pair: dict[str, Any], tmp_path: Path):
+    texts = ["one, two", "three\nlines", "5"]
+    (tmp_path / "rows.csv").write_text('label,text\nx,"one, two"\nx,"three\nlines"\nx,5\n', encoding="utf-8-sig")
+    (tmp_path / "rows.TSV").write_text('text\none, two\n"three\nlines"\n5\n')
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "rows.parquet")
+    for name, numbers in (("rows.csv", (2, 3, 5)), ("rows.TSV", (2, 3, 5)), ("rows.parquet", (1, 2, 3))):
+        rows = [(number, (text, None)) for number, text in zip(numbers, texts, strict=True)]
+        assert read_rows(str(tmp_path / name), session.data.spec) == rows
+    pairs = Session.open(retrained_pair["run"]).data.spec
+    (tmp_path / "pairs.csv").write_text("second,first\nb,a\n")
+    assert read_rows(str(tmp_path / "pairs.csv"), pairs) == [(2, ("a", "b"))]
+
+
+def test_bad_rows_of_tables(session: Session, tmp_path: Path):
+    path, spec = tmp_path / "rows.csv", session.data.spec
+    path.write_text("text,label\ngood,1\n ,2\nbad,3\n")
+    with pytest.raises(ExitnasError, match=r"rows\.csv: line 3: expected text in text, got none$"):
+        read_rows(str(path), spec)
+    told: list[str] = []
+    assert read_rows(str(path), spec, told.append) == [(2, ("good", None)), (4, ("bad", None))]
+    assert told == [f"{path}: line 3: expected text in text, got none"]
+    path.write_text("txt\ngood\n")
+    with pytest.raises(ExitnasError, match=r"line 1: expected a column 'text'; did you mean txt\? known: txt$"):
+        read_rows(str(path), spec, told.append)
+    table = pyarrow.table({"text": ["a", None]})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(ExitnasError, match=r"rows\.parquet: row 2: column 'text': expected a text, got"):
+        read_rows(str(tmp_path / "rows.parquet"), spec)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +90,7 @@ def test_bad_rows_name_the_line(session: Session, tmp_path: Path, content: bytes
 def test_a_missing_file_of_rows(session: Session, tmp_path: Path):
     with pytest.raises(UsageError, match=r"none.jsonl: no such file$"):
         read_rows(str(tmp_path / "none.jsonl"), session.data.spec)
-    with pytest.raises(UsageError, match="is a folder, a JSONL file was expected"):
+    with pytest.raises(UsageError, match="is a folder, a file of rows was expected"):
         read_rows(str(tmp_path), session.data.spec)
 
 

@@ -59,6 +59,7 @@ def test_unknown_names_are_refused_with_the_nearest(colours: Registry):
         with pytest.raises(UsageError, match=r"^unknown colour 'dork': did you mean Dark\? known: red, Dark$"):
             call("dork")
     assert nearest("zzz", ["red", "Dark"]) == "known: red, Dark"
+    assert nearest("text", [" text", "extra", ""]) == "did you mean ' text' or extra? known: ' text', extra, ''"
 
 
 def test_a_row_can_be_added_once(colours: Registry):

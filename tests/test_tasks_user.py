@@ -53,9 +53,27 @@ def test_regression(tmp_path):
     assert data.train.labels == [int(text.split()[1]) / 2 for text in data.train.texts]
 
 
+def test_regression_within_limits(tmp_path):
+    rows = "body,queue\n" + "".join(f"ticket {i},{i / 2}\n" for i in range(10))
+    ranged = MINIMAL + "type: regression\nvalue_range: [0, 4.5]\n"
+    assert load_task(get_task(write(tmp_path, ranged, rows))).spec.value_range == (0, 4.5)
+    with pytest.raises(ExitnasError, match=r"line 11: column 'queue': expected a number from 0 to 4, got '4\.5'"):
+        load_task(get_task(write(tmp_path, ranged.replace("4.5", "4"), rows)))
+
+
+def test_empty_texts_are_kept_and_noted(tmp_path):
+    data = load_task(get_task(write(tmp_path, MINIMAL, NUMERIC + '" ",9\n"",10\n')))
+    lines = NUMERIC.count("\n")
+    assert data.notes[0] == f"2 rows have an empty text, the first is {tmp_path / 'train.csv'}: line {lines + 1}"
+    assert not any("empty" in note for note in load_task(get_task(write(tmp_path, MINIMAL, NUMERIC))).notes)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (MINIMAL + "value_range: [0, 5]\n", r"value_range: only a regression task has one"),
+        (MINIMAL + "type: regression\nvalue_range: [5, 0]\n", r"value_range: expected smallest < largest, got \[5"),
+        (MINIMAL + "type: regression\nvalue_range: 5\n", r"value_range: input should be a valid tuple, got 5"),
         (MINIMAL + "metrics: accuracy\n", r"metrics: unknown key; did you mean metric\?"),
         (
             "files: {train: train.csv}\ntext: body\nlable: queue\n",

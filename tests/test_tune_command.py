@@ -37,13 +37,15 @@ def flags(world: Any, place: Path) -> list[str]:
     return [str(word) for key, value in given.items() for word in (f"--{key}", value)]
 
 
+GOALS = ("--goal", "avg", "--goal", "latency")
+
+
 @pytest.fixture
 def study(cli: Callable[..., Any], flags: list[str], place: Path) -> Path:
     """A study of two real trials with two goals, made once."""
     folder = place / "study"
     if not folder.exists():
-        goals = ("--goal", "avg", "--goal", "latency")
-        out = cli("tune", *flags, *goals, "--trials", 2, "-o", folder, "--json").stdout
+        out = cli("tune", *flags, *GOALS, "--trials", 2, "-o", folder, "--json").stdout
         (place / "out.json").write_text(out)
     return folder
 
@@ -73,6 +75,17 @@ def test_show_prints_trials_front_and_dashboard(study: Path, cli: Callable[..., 
         assert "complete*" in out
         assert "search.exit_width=32" in out
         assert f"dashboard: optuna-dashboard {study}/journal.log" in out
+
+
+def test_what_to_do_next_is_said_for_one_goal_and_for_a_front(
+    study: Path, place: Path, flags: list[str], cli: Callable[..., Any]
+):
+    again = cli("tune", *flags, *GOALS, "--timeout", 0, "-o", study).stdout.splitlines()
+    front = ", ".join(map(str, json.loads((place / "out.json").read_text())["front"]))
+    assert again[-1] == f"next: exitnas tune best {study} --trial N, with N from the front: {front}"
+    empty = cli("tune", *flags, "--timeout", 0, "-o", place / "empty").stdout
+    assert empty.splitlines()[-1] == "no trial is complete yet"
+    assert "* best" not in empty
 
 
 def test_the_best_settings_search_again(
@@ -110,6 +123,7 @@ def test_requests_that_cannot_be(flags: list[str], place: Path, error_line: Call
         (["--set", "task=rte"], "--set task: not taken here; give it with --task"),
         (["--set", "search.backbone=b"], "--set search.backbone: not taken here; give it with --backbone"),
         (["--set", "recipe=leebert"], "--set recipe: not taken here; a study has none"),
+        (["--set", "search.epochs=0"], "--set search.epochs: input should be greater than or equal to 1, got 0"),
         (["--set", "epochs=true"], "--set epochs: expected a number or text, got true"),
         (["--set", "objective_options=5"], "--set objective_options: expected options by name"),
         (["--set", "objective_options=5", "--set", "objective_options.a=1"], "--set objective_options: expected"),

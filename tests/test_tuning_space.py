@@ -151,7 +151,7 @@ def test_setting_anything():
         fixed_settings({}, [("search.objective", "joint")])
     with pytest.raises(UsageError, match="--set epoch: unknown setting; did you mean epochs"):
         fixed_settings({}, [("epoch", 1)])
-    with pytest.raises(UsageError, match="--epochs: input should be"):
+    with pytest.raises(UsageError, match="--set epochs: input should be"):
         fixed_settings({}, [("epochs", 0)])
 
 

@@ -1,6 +1,6 @@
 """The `exitnas` command: finds each subcommand's file when it is asked for, and prints errors as one line."""
 
-import os
+import errno
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -9,8 +9,12 @@ import click
 
 from exitnas import __version__
 from exitnas.cli import launch
+from exitnas.cli.ending import Terminated, silence_stdout, terminable
 from exitnas.errors import ExitnasError
 from exitnas.registry import nearest
+
+#: What is wrong with the disk, not with exitnas, even where Python does not say which file it was.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 COMMANDS = {
     "demo": "The whole pipeline on the packaged model and corpus, no network.",
@@ -63,22 +67,29 @@ class Commands(click.Group):
             usage_error(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
         except ExitnasError as error:
             fail(str(error), error.exit_code)
+        except Terminated as error:
+            fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             fail("interrupted", 130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence_stdout()
             sys.exit(1)
         except OSError as error:
             if error.filename is None:
-                raise
-            fail(f"{error.filename2 or error.filename}: {error.strerror}", 1)
+                if error.errno not in DISK:
+                    raise
+                silence_stdout()
+            fail(f"{error.filename2 or error.filename or 'cannot write the output'}: {error.strerror}", 1)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """As click's own, with errors of the options before a command in the same one line as all others."""
         try:
-            result = super().main(*args, **{"prog_name": "exitnas", **extra, "standalone_mode": False})
+            with terminable():
+                result = super().main(*args, **{"prog_name": "exitnas", **extra, "standalone_mode": False})
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else "exitnas")
+        except click.Abort as error:  # click's name for an interruption, here one before a command ran
+            fail("interrupted", getattr(error.__cause__, "exit_code", 130))
         sys.exit(result if isinstance(result, int) else 0)
 
 

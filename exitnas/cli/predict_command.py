@@ -11,7 +11,9 @@ from exitnas.cli import options, render
 @click.argument("model", type=click.Path())
 @click.option("--text", "texts", multiple=True, help="Text to answer; may be repeated.")
 @click.option("--text-pair", "pairs", multiple=True, help="Second text of a pair, one per --text.")
-@click.option("--input", "input_", metavar="FILE.jsonl", help="Rows with the task's columns, or text and text_pair.")
+@click.option(
+    "--input", "input_", metavar="FILE", help="Rows in JSONL, CSV, TSV or Parquet, with the task's text columns."
+)
 @click.option("--skip-bad-rows", is_flag=True, help="Report rows of --input that cannot be answered, and go on.")
 @click.option("--policy", metavar="NAME", help="Exit policy with its parameters.  [the stored one, else off]")
 @options.policy_parameters
@@ -44,7 +46,8 @@ def command(
         raise click.UsageError(f"--text-pair must be given once per --text: {len(texts)} texts, {len(pairs)} pairs")
     if fixed and policy is None:
         raise click.UsageError(f"--{next(iter(fixed))} needs --policy")
-    from exitnas.inference.predict import predict, read_rows, requested_policy
+    from exitnas.inference.predict import predict, requested_policy
+    from exitnas.inference.rows import read_rows
     from exitnas.inference.session import open_model
     from exitnas.policies import POLICIES
     from exitnas.policies.base import make_policy

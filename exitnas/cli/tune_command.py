@@ -105,7 +105,13 @@ def command(ctx: click.Context, **values: Any) -> None:
         render.print_json(summary)
         return
     _show(summary)
-    click.echo(f"next: exitnas tune best {summary['folder']}" if summary["front"] else "no trial is complete yet")
+    if not summary["front"]:
+        click.echo("no trial is complete yet")
+    elif len(summary["goals"]) == 1:
+        click.echo(f"next: exitnas tune best {summary['folder']}")
+    else:
+        front = ", ".join(map(str, summary["front"]))
+        click.echo(f"next: exitnas tune best {summary['folder']} --trial N, with N from the front: {front}")
 
 
 study = click.argument("study", metavar="STUDY")
@@ -198,7 +204,7 @@ def _show(summary: dict[str, Any]) -> None:
         rows.append([str(trial["number"]), state, *values, f"{trial['seconds']:.0f}", " ".join(drawn), note])
     directions = ", ".join(f"{goal['direction']} {goal['name']}" for goal in summary["goals"])
     title = f"{summary['study']}: {summary['task']}, {directions}, tuning space {summary['tuning_space']}"
-    note = "* best" if len(goals) == 1 else "* on the Pareto front"
+    note = ("* best" if len(goals) == 1 else "* on the Pareto front") if summary["front"] else ""
     render.print_table(title, ["trial", "state", *goals, "seconds", "parameters", "note"], rows, note)
     shown = {goal: found for goal, found in summary["importances"].items() if found}
     if shown:

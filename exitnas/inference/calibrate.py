@@ -167,5 +167,9 @@ def _span(session: Session) -> float:
     """Largest minus smallest valid label: the task's range, else that of the training labels."""
     given = session.data.spec.value_range
     low, high = given if given is not None else (min(session.data.train.labels), max(session.data.train.labels))
-    require(high > low, "--max-drop needs the label's range, and all training labels are equal: give value_range")
+    require(
+        high > low,
+        "--max-drop needs the label's range, and all training labels are equal: "
+        "train with value_range in the task's file, or use --target-speedup",
+    )
     return float(high - low)

@@ -47,7 +47,7 @@ def search(settings: SearchSettings, run: Run, report: Reporter) -> dict[str, An
     if space.exits() > 1 and len(setup.train) < 2:
         raise ExitnasError(f"{setup.data.source}: a search halves the training rows, expected at least 2, got 1")
     source = origin(setup, settings, space)
-    report.line(f"data: {setup.data.source} {setup.data.sizes}")
+    setup.tell(report)
     record = settings.model_dump(mode="json")
     content = data_record(setup.data), setup.checksums(space=space.model_dump(mode="json"))
     scores: list[float] | None = None

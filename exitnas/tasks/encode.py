@@ -13,14 +13,14 @@ def to_split(tables: list[tuple[Table, str | None]], spec: TaskSpec) -> Split:
     """Join tables (each with the name of its evaluation set, or None) into one split; `spec.labels` must be known.
 
     Raises:
-        ExitnasError: no rows, a missing text, or a label that is not one of the task's.
+        ExitnasError: no rows, a missing text (an empty one is none such), or a label that is not one of the task's.
     """
     texts: list[list[str]] = [[] for _ in spec.text_columns]
     labels: list[Any] = []
     parts: list[str] = []
     for table, part in tables:
         for column, name in zip(texts, spec.text_columns, strict=True):
-            column.extend(_text(table, i, name) for i in range(len(table)))
+            column.extend(text_cell(table, i, name) for i in range(len(table)))
         encode = _value if spec.regression else _class_index
         labels.extend(encode(table, i, spec) for i in range(len(table)))
         parts.extend([part or ""] * len(table))
@@ -51,7 +51,12 @@ def read_labels(tables: list[Table], label_column: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _text(table: Table, index: int, column: str) -> str:
+def text_cell(table: Table, index: int, column: str) -> str:
+    """The text of row `index` (from 0) in `column`; a number as it is written, an empty text as it is.
+
+    Raises:
+        ExitnasError: nothing there, or no text; names the line.
+    """
     value = table.columns[column][index]
     if isinstance(value, str):
         return value

@@ -67,8 +67,21 @@ def load_task(
         dev=limit(dev, limit_eval, split_seed, "--limit-eval"),
         test=limit(test, limit_eval, split_seed, "--limit-eval"),
         source=source,
-        notes=(*notes, *split_notes, *limited),
+        notes=(*notes, *_empty_texts(tables, spec.text_columns), *split_notes, *limited),
     )
+
+
+def _empty_texts(tables: dict[str, Tables], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on rows with an empty text, which are kept."""
+    places = [
+        table.place(index)
+        for found in tables.values()
+        for table, _ in found
+        for index, texts in enumerate(zip(*(table.columns[column] for column in columns), strict=True))
+        if any(isinstance(text, str) and not text.strip() for text in texts)
+    ]
+    count = f"{len(places)} rows have" if len(places) > 1 else "1 row has"
+    return (f"{count} an empty text, the first is {places[0]}",) if places else ()
 
 
 def _read(spec: TaskSpec, data_dir: str | None, offline: bool) -> tuple[dict[str, Tables], str, tuple[str, ...]]:

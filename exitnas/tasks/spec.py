@@ -114,8 +114,10 @@ class TaskSpec(Frozen):
                 raise ValueError(f"labels: expected at least two different names, got {list(self.labels)}")
             if self.metric in BINARY_METRICS and len(self.labels) != 2:
                 raise ValueError(f"metric: {self.metric} needs exactly two labels, got {len(self.labels)}")
+        if self.value_range is not None and not self.regression:
+            raise ValueError("value_range: only a regression task has one; leave it out, or add type: regression")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range: expected smallest < largest, got {self.value_range}")
+            raise ValueError(f"value_range: expected smallest < largest, got {list(self.value_range)}")
         if len(set(self.text_columns)) != len(self.text_columns) or self.label_column in self.text_columns:
             raise ValueError("text, label: every column can be used once only")
         return self

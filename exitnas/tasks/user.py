@@ -7,7 +7,8 @@
     metric: accuracy
 
 Only `files.train` is required of the files, which are relative to the YAML file. `labels` lists the class names in
-order; without it they are read from the training data, sorted. `type: regression` predicts a number.
+order; without it they are read from the training data, sorted. `type: regression` predicts a number, and
+`value_range: [0, 5]` says between which limits.
 """
 
 from pathlib import Path
@@ -40,6 +41,8 @@ class UserTask(Frozen):
     """Class names in the order of their indices."""
     type: Literal["classification", "regression"] = "classification"
     """What is predicted."""
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest valid label of a regression; a label outside is refused, any is taken when absent."""
     metric: str | None = None
     """One of `exitnas.tasks.METRICS`; accuracy, or pearson_spearman for regression, when absent."""
 
@@ -92,6 +95,7 @@ def read_task_yaml(path: Path | str) -> TaskSpec:
             label_column=task.label,
             labels=task.labels,
             regression=regression,
+            value_range=task.value_range,
             metric=metric,
             public_test=True,
             files=task.files,

@@ -52,7 +52,7 @@ def retrain(settings: RetrainSettings, genotype: Genotype, run: Run, report: Rep
     if settings.layers is not None:
         setup.backbone.truncate(settings.layers)
     genotype.check_fits(setup.backbone.num_layers, setup.backbone.hidden_size, settings.backbone)
-    report.line(f"data: {setup.data.source} {setup.data.sizes}")
+    setup.tell(report)
     checksums = setup.checksums(genotype=genotype.model_dump(mode="json"))
     saved = run.start("retrain", settings.model_dump(mode="json"), data_record(setup.data), checksums, report)
     if run.summary is not None:

@@ -167,8 +167,15 @@ class Run:
         record = {"command": command, **record, "versions": library_versions()}
         write_json(self.path / "config.json", {**record, "processes": processes(), "machine": computer()})
 
+    def _sweep(self) -> None:
+        """Remove files that were half-written when a run was killed."""
+        for name in CONTENTS:
+            for left in self.path.glob(f".{name}.*.tmp"):
+                left.unlink(missing_ok=True)
+
     def _clear(self) -> None:
         """Remove what an old run wrote."""
+        self._sweep()
         for name in CONTENTS:
             target = self.path / name
             if target.is_dir():
@@ -178,6 +185,8 @@ class Run:
 
     def _continue(self) -> dict[str, Any]:
         path = self.path / CHECKPOINT
+        if self.writes:
+            self._sweep()
         saved = load_state(path)
         try:
             streams, count, self._earlier = saved["generators"], saved["lines"], saved["seconds"]

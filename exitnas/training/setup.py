@@ -13,6 +13,7 @@ from exitnas.backbones.loading import load_backbone, load_tokenizer
 from exitnas.distributed import agreed, check_alike, processes, weight_sum
 from exitnas.exits.exit import exit_costs
 from exitnas.exits.genotype import Genotype
+from exitnas.reporting.progress import Reporter
 from exitnas.settings import TrainingSettings
 from exitnas.tasks import get_task
 from exitnas.tasks.data import Split, TaskData
@@ -67,6 +68,12 @@ class Setup:
             "encoder": weight_sum(self.backbone),
             **{k: f"{crc32(dumps(v).encode()):08x}" for k, v in values.items()},
         }
+
+    def tell(self, report: Reporter) -> None:
+        """Say where the rows come from, how many there are, and what was done with them."""
+        report.line(f"data: {self.data.source} {self.data.sizes}")
+        for note in self.data.notes:
+            report.line(f"      {note}")
 
     def fresh_backbone(self) -> Backbone:
         """A copy of the backbone with its pretrained weights, on the device, in training mode."""

@@ -32,16 +32,26 @@ def fixed_settings(flags: dict[str, Any], given: Iterable[tuple[str, Any]] = ())
         for phase, model in PHASES.items():
             if value is not None and key in model.model_fields:
                 fixed[phase][key] = value
+    named: dict[tuple[str, str], str] = {}
     for name, value in given:
-        _put(fixed, name, value)
+        named |= dict.fromkeys(_put(fixed, name, value), name)
     for phase, model in PHASES.items():
-        settings = make_settings(model, **{"task": "any", **fixed[phase]}).model_dump(mode="json")
+        try:
+            settings = make_settings(model, **{"task": "any", **fixed[phase]}).model_dump(mode="json")
+        except UsageError as error:
+            option, _, reason = str(error).partition(":")
+            given_as = named.get((phase, option.removeprefix("--").partition(".")[0].replace("-", "_")))
+            raise UsageError(f"--set {given_as}:{reason}" if given_as else str(error)) from None
         fixed[phase] = {key: settings[key] for key in fixed[phase]}
     return fixed
 
 
-def _put(fixed: Fixed, name: str, value: Any) -> None:
-    """One `--set` entry: of the phase in front of its name, else of every phase that has the setting."""
+def _put(fixed: Fixed, name: str, value: Any) -> list[tuple[str, str]]:
+    """One `--set` entry: of the phase in front of its name, else of every phase that has the setting.
+
+    Returns:
+        The phases and settings it went to.
+    """
     section, _, rest = name.partition(".")
     key = (rest if section in PHASES else name).replace("-", "_")
     setting, _, option = key.partition(".")
@@ -56,3 +66,4 @@ def _put(fixed: Fixed, name: str, value: Any) -> None:
         whole = {option: value} if option else value
         check_kind(f"--set {name}", whole, model.model_fields[setting].annotation)
         fixed[phase][setting] = {**fixed[phase].get(setting, {}), option: value} if option else value
+    return [(phase, setting) for phase in having]

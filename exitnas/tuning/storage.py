@@ -120,7 +120,9 @@ def understood(address: Address) -> Iterator[None]:
         hint = "expected a journal file's path, sqlite:///file, postgresql+psycopg://… or mysql+pymysql://…"
         raise UsageError(f"{line(error, '--storage')}; {hint}") from None
     except ImportError as error:
-        raise UsageError(f"{line(error, '--storage')}; install the database's driver, such as psycopg") from None
+        raise UsageError(
+            f"{line(error, '--storage')}; install the database's driver, such as psycopg or pymysql"
+        ) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         raise ExitnasError(line(error, "cannot use the storage")) from None
     except UnboundLocalError as error:  # Optuna, when the storage fails as a trial ends
