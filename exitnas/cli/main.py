@@ -61,7 +61,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with launch.one_voice():
+            with terminable(), launch.one_voice():
                 return super().invoke(ctx)
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
@@ -84,12 +84,11 @@ class Commands(click.Group):
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """As click's own, with errors of the options before a command in the same one line as all others."""
         try:
-            with terminable():
-                result = super().main(*args, **{"prog_name": "exitnas", **extra, "standalone_mode": False})
+            result = super().main(*args, **{"prog_name": "exitnas", **extra, "standalone_mode": False})
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else "exitnas")
-        except click.Abort as error:  # click's name for an interruption, here one before a command ran
-            fail("interrupted", getattr(error.__cause__, "exit_code", 130))
+        except click.Abort:  # click's name for an interruption, here one before a command ran
+            fail("interrupted", 130)
         sys.exit(result if isinstance(result, int) else 0)
 
 
