@@ -1,6 +1,7 @@
 """A tiny encoder and three tiny tasks on disk, and runs made from them once per session."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from exitnas.search.bilevel import search
 from exitnas.settings import RetrainSettings, SearchSettings
 from exitnas.training.retrain import retrain
 from exitnas.training.runs import Run
+
+# MKL chooses its kernels anew in every process, on a busy virtual machine not always the same ones; tests that compare
+# processes bit for bit want one choice. It reads this at its first product, so setting it after the import is in time.
+os.environ.setdefault("MKL_CBWR", "AVX2")
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD, BAD = ["good", "fine", "great"], ["bad", "poor", "awful"]
