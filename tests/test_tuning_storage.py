@@ -242,3 +242,24 @@ def test_errors_of_settings_come_before_the_storage(tmp_path: Path):
         pass
     with pytest.raises(ExitnasError), opened(Address(f"sqlite:///{tmp_path}/no/such/folder.db")):
         pass
+
+
+def test_a_sign_of_life_that_does_not_get_through_is_not_the_last(tmp_path: Path):
+    database = tmp_path / "a.db"
+
+    def stale(study: Any) -> bool:
+        return bool(study._storage._get_stale_trial_ids(study._study_id))
+
+    def lose_the_database_for_a_while(trial: Any) -> float:
+        time.sleep(0.2)
+        database.rename(tmp_path / "away.db")
+        database.write_bytes(b"no database" * 1000)
+        time.sleep(1.5)  # a sign of life fails meanwhile
+        (tmp_path / "away.db").replace(database)
+        time.sleep(2)  # without another one the trial counts as killed
+        return float(stale(study))
+
+    with opened(Address(f"sqlite:///{database}"), heartbeat=1) as storage:
+        study = optuna.create_study(storage=storage)
+        study.optimize(lose_the_database_for_a_while, n_trials=1)
+        assert study.best_value == 0

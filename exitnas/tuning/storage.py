@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -164,8 +164,16 @@ def _check_journal(path: Path) -> None:
 
 
 def _database(address: Address, heartbeat: int) -> Any:
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    class Database(RDBStorage):
+        """A sign of life that does not get through is left to the next one; Optuna's thread would give up for good."""
+
+        def record_heartbeat(self, trial_id: int) -> None:
+            with suppress(StorageInternalError, SQLAlchemyError):
+                super().record_heartbeat(trial_id)
 
     dialect, _, driver = address.text.partition(":")[0].partition("+")
     options = {"connect_args": _connect_arguments(dialect, driver), "pool_pre_ping": dialect != "sqlite"}
@@ -173,7 +181,7 @@ def _database(address: Address, heartbeat: int) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # heartbeats are "experimental" since Optuna 2.9
-                return RDBStorage(
+                return Database(
                     address.text,
                     engine_kwargs=options,
                     heartbeat_interval=heartbeat,
