@@ -16,6 +16,7 @@ from exitnas.errors import ExitnasError
 MAX_NESTING = 100
 """Deepest lists and objects read from JSON."""
 
+_TEMPORARY = ".{name}.{process}.tmp"
 _KINDS = {"NoneType": "null", "bool": "true or false", "int": "number", "float": "number", "str": "text"}
 
 
@@ -32,7 +33,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(_TEMPORARY.format(name=path.name, process=os.getpid()))
     try:
         yield temporary
         os.replace(temporary, path)
@@ -44,6 +45,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what `replacing(path)` left half-written because its process was killed."""
+    for left in path.parent.glob(_TEMPORARY.format(name=path.name, process="*")):
+        left.unlink(missing_ok=True)
 
 
 def check_writable(path: Path | str) -> None:

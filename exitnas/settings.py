@@ -153,18 +153,31 @@ class SearchSettings(TrainingSettings):
 S = TypeVar("S", bound=TrainingSettings)
 
 
+class SettingError(UsageError):
+    """A setting has a value that it does not take. The text names the option; callers may name what they were given.
+
+    Attributes:
+        setting: its name, followed by `.` and the part that is wrong where it has parts.
+        reason: what was expected, and what came.
+    """
+
+    def __init__(self, setting: str, reason: str):
+        super().__init__(f"--{setting.replace('_', '-')}: {reason}")
+        self.setting, self.reason = setting, reason
+
+
 def make_settings(model: type[S], **values: Any) -> S:
     """Build settings from the values that were given, leaving out those that are None.
 
     Raises:
-        UsageError: a value is out of range; the message names the option.
+        SettingError: a value is out of range; the message names the option.
     """
     given = {name: value for name, value in values.items() if value is not None}
     try:
         return parse(model, given, "settings")
     except ExitnasError as error:
-        option, _, reason = str(error).removeprefix("settings: ").partition(": ")
-        raise UsageError(f"--{option.replace('_', '-')}: {reason}") from None
+        setting, _, reason = str(error).removeprefix("settings: ").partition(": ")
+        raise SettingError(setting, reason) from None
 
 
 def check_kind(where: str, value: Any, annotation: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from exitnas.errors import UsageError
 from exitnas.files import json_kind, read_json, read_yaml
 from exitnas.registry import nearest
-from exitnas.settings import TrainingSettings, check_kind, make_settings
+from exitnas.settings import SettingError, TrainingSettings, check_kind, make_settings
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -110,13 +110,11 @@ class ConfigFile:
         """
         try:
             return make_settings(model, **values)
-        except UsageError as error:
-            option, _, reason = str(error).partition(": ")
-            name = option.removeprefix("--").replace("-", "_")
-            key = name.split(".")[0]
+        except SettingError as error:
+            key = error.setting.split(".")[0]
             if key not in self.settings or flags.get(key) is not None:
                 raise
-            raise UsageError(f"{self.path}: {name}: {reason}") from None
+            raise UsageError(f"{self.path}: {error.setting}: {error.reason}") from None
 
 
 def _sorted_out(

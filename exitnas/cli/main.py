@@ -65,9 +65,7 @@ class Commands(click.Group):
                 return super().invoke(ctx)
         except click.UsageError as error:
             usage_error(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
-        except ExitnasError as error:
-            fail(str(error), error.exit_code)
-        except Terminated as error:
+        except (ExitnasError, Terminated) as error:
             fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             fail("interrupted", 130)

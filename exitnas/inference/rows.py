@@ -9,13 +9,13 @@ from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import json_kind, parse_json
 from exitnas.tasks.encode import text_cell
 from exitnas.tasks.spec import TaskSpec
-from exitnas.tasks.tables import Table, read_lines, read_table
+from exitnas.tasks.tables import SUFFIXES, Table, read_lines, read_table
 
 Row = tuple[str, str | None]
 """A text, and the second one of a pair or None."""
 
-TABLES = (".csv", ".tsv", ".parquet")
-"""Endings of files that are read as tables; all others are read as JSONL."""
+TABLES = tuple(suffix for suffix in SUFFIXES if suffix != ".jsonl")
+"""Endings of files that are read as tables; all others are read as JSONL, whose columns may have two names here."""
 
 
 def read_rows(path: str, spec: TaskSpec, skipped: Callable[[str], None] | None = None) -> list[tuple[int, Row]]:

@@ -73,15 +73,18 @@ def load_task(
 
 def _empty_texts(tables: dict[str, Tables], columns: tuple[str, ...]) -> tuple[str, ...]:
     """A note on rows with an empty text, which are kept."""
-    places = [
-        table.place(index)
+    empty = [
+        (table, index)
         for found in tables.values()
         for table, _ in found
         for index, texts in enumerate(zip(*(table.columns[column] for column in columns), strict=True))
         if any(isinstance(text, str) and not text.strip() for text in texts)
     ]
-    count = f"{len(places)} rows have" if len(places) > 1 else "1 row has"
-    return (f"{count} an empty text, the first is {places[0]}",) if places else ()
+    if not empty:
+        return ()
+    count = f"{len(empty)} rows have" if len(empty) > 1 else "1 row has"
+    table, index = empty[0]
+    return (f"{count} an empty text, the first is {table.place(index)}",)
 
 
 def _read(spec: TaskSpec, data_dir: str | None, offline: bool) -> tuple[dict[str, Tables], str, tuple[str, ...]]:

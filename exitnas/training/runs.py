@@ -9,7 +9,7 @@ from typing import Any
 
 from exitnas.distributed import agreed, gathered, is_main, processes, rank
 from exitnas.errors import ExitnasError, UsageError
-from exitnas.files import read_json, write_json, write_text
+from exitnas.files import read_json, remove_leftovers, write_json, write_text
 from exitnas.machine import computer
 from exitnas.reporting.progress import Reporter
 from exitnas.training.checkpoint import generators, load_state, save_state
@@ -167,17 +167,11 @@ class Run:
         record = {"command": command, **record, "versions": library_versions()}
         write_json(self.path / "config.json", {**record, "processes": processes(), "machine": computer()})
 
-    def _sweep(self) -> None:
-        """Remove files that were half-written when a run was killed."""
-        for name in CONTENTS:
-            for left in self.path.glob(f".{name}.*.tmp"):
-                left.unlink(missing_ok=True)
-
     def _clear(self) -> None:
         """Remove what an old run wrote."""
-        self._sweep()
         for name in CONTENTS:
             target = self.path / name
+            remove_leftovers(target)
             if target.is_dir():
                 shutil.rmtree(target)
             else:
@@ -186,7 +180,8 @@ class Run:
     def _continue(self) -> dict[str, Any]:
         path = self.path / CHECKPOINT
         if self.writes:
-            self._sweep()
+            for name in CONTENTS:
+                remove_leftovers(self.path / name)
         saved = load_state(path)
         try:
             streams, count, self._earlier = saved["generators"], saved["lines"], saved["seconds"]

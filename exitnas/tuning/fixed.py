@@ -5,7 +5,7 @@ from typing import Any
 
 from exitnas.errors import UsageError
 from exitnas.registry import nearest
-from exitnas.settings import check_kind, make_settings
+from exitnas.settings import SettingError, check_kind, make_settings
 from exitnas.tuning.parameters import Fixed
 from exitnas.tuning.space import PHASES
 
@@ -38,10 +38,11 @@ def fixed_settings(flags: dict[str, Any], given: Iterable[tuple[str, Any]] = ())
     for phase, model in PHASES.items():
         try:
             settings = make_settings(model, **{"task": "any", **fixed[phase]}).model_dump(mode="json")
-        except UsageError as error:
-            option, _, reason = str(error).partition(":")
-            given_as = named.get((phase, option.removeprefix("--").partition(".")[0].replace("-", "_")))
-            raise UsageError(f"--set {given_as}:{reason}" if given_as else str(error)) from None
+        except SettingError as error:
+            name = error.setting.split(".")[0]
+            if (phase, name) not in named:
+                raise
+            raise UsageError(f"--set {named[phase, name]}: {error.reason}") from None
         fixed[phase] = {key: settings[key] for key in fixed[phase]}
     return fixed
 

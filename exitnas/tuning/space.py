@@ -19,7 +19,7 @@ from exitnas.errors import ExitnasError, UsageError
 from exitnas.files import check_name, read_yaml
 from exitnas.registry import nearest
 from exitnas.schema import Frozen, parse
-from exitnas.settings import RetrainSettings, SearchSettings, TrainingSettings, make_settings
+from exitnas.settings import RetrainSettings, SearchSettings, SettingError, TrainingSettings, make_settings
 from exitnas.supernet.space import load_space
 from exitnas.tuning.dimensions import Choices, Parameter, Range
 from exitnas.tuning.rules import check_option, plain_types, try_option
@@ -170,8 +170,8 @@ def _try_setting(phase: str, key: str, value: Any, where: str) -> Any:
         raise ExitnasError(f"{where}: takes no null")
     try:
         return getattr(make_settings(PHASES[phase], task="any", **{key: value}), key)
-    except ExitnasError as error:
-        raise ExitnasError(f"{where}: {str(error).partition(': ')[2] or error}") from None
+    except SettingError as error:
+        raise ExitnasError(f"{where}: {error.reason or error}") from None
 
 
 def _try_space(name: str, where: str) -> None:
